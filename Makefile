@@ -1,0 +1,43 @@
+# make serve    start darkroom on http://127.0.0.1:8000   (ARGS="--port 9000" for other settings)
+# make test     run every test
+# make check    formatting, lint, types, and which module may import which
+# make clean    forget the virtual environment
+
+PYTHON ?= python3
+ARGS ?=
+TESTS ?=
+
+bin := .venv/bin
+pip := $(bin)/python -m pip --disable-pip-version-check -q
+
+.PHONY: serve test check clean
+
+serve: .venv/serve.stamp
+	$(bin)/darkroom serve $(ARGS)
+
+test: .venv/test.stamp
+	$(bin)/python -m pytest $(TESTS)
+
+check: .venv/test.stamp
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "darkroom needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+
+# The exact versions of constraints.txt are the ones that were tested.
+.venv/serve.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing darkroom into .venv; the first time this takes a few minutes."
+	$(pip) install --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/test.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing darkroom and its test tools into .venv; the first time this takes a few minutes."
+	$(pip) install --constraint constraints.txt --editable '.[test]'
+	@touch $@ .venv/serve.stamp
+
+clean:
+	rm -rf .venv

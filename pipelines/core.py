@@ -1,0 +1,72 @@
+"""The words that both packages speak: a job, its image, and how a job can fail.
+
+Plain data. Imports nothing of ours and nothing heavy, so that the server can import it without
+torch. It knows neither how an image is made nor who asked for it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Task = Literal["text2img"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One image to be made. A job is its seed: run again anywhere, it gives the same image."""
+
+    id: str
+    model: str
+    """The id of an entry of weights.yaml, not the name that the client used."""
+    task: Task = "text2img"
+    prompt: str
+    negative_prompt: str | None = None
+    width: int
+    """Rendered size in pixels: already one that the model is good at (see `NativeSize`)."""
+    height: int
+    seed: int
+    steps: int
+    """`num_inference_steps`."""
+    guidance_scale: float
+    caller: str = ""
+    """Whose fair share this job is drawn from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a job became: RGB, 8 bits, rows from top to bottom, `3 * width * height` bytes."""
+
+    width: int
+    height: int
+    pixels: bytes | bytearray | memoryview
+
+
+class JobError(Exception):
+    """A job that will not become an image.
+
+    JobError
+    ├── JobCancelled      nobody waits for it any more
+    ├── JobFailed         its pipeline raised
+    │   └── DoesNotFit    even alone it needs more memory than the device has
+    ├── ModelUnavailable  its model could not be loaded
+    └── WorkerLost        its worker died, and died again when it was tried once more
+    """
+
+
+class JobCancelled(JobError):
+    """Nobody waits for this job any more."""
+
+
+class JobFailed(JobError):
+    """The job's pipeline raised; the message is for the operator's log."""
+
+
+class DoesNotFit(JobFailed):
+    """Even alone the job needs more memory than its device has."""
+
+
+class ModelUnavailable(JobError):
+    """The job's model could not be loaded."""
+
+
+class WorkerLost(JobError):
+    """The worker that ran the job died, and so did the next one."""

@@ -1,0 +1,155 @@
+"""The loop of one device: admit jobs into lanes, choose the next pass, run it, answer its lanes.
+
+Joins policy, lanes, rendezvous and pool. Knows nothing of processes or of who waits for the images.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from pipelines.core import Image, Job, JobCancelled, JobError, JobFailed
+from pipelines.lanes import Lane, fork
+from pipelines.loader import Resident
+from pipelines.policy import Policy
+from pipelines.pool import Pool
+from pipelines.rendezvous import Call
+from pipelines.stopwatch import Stopwatch
+from pipelines.tasks import task
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str, Image | JobError], None]
+"""(job id, what became of it), called once for every job."""
+
+
+class Engine:
+    """Runs the jobs of one device, each in its own lane, their denoising steps in company."""
+
+    def __init__(
+        self, pool: Pool[Resident], policy: Policy, watch: Stopwatch, report: Report
+    ) -> None:
+        self._pool = pool
+        self._policy = policy
+        self._watch = watch
+        self._report = report
+        self._waiting: dict[str, tuple[Job, float]] = {}
+        self._lanes: dict[str, Lane] = {}
+
+    @property
+    def lanes(self) -> int:
+        """How many jobs are under way; while there are any, `step` brings some forward."""
+        return len(self._lanes)
+
+    def submit(self, job: Job) -> None:
+        """Take a job; it gets a lane as soon as its model is resident."""
+        self._waiting[job.id] = (job, time.monotonic())
+
+    def cancel(self, job_id: str) -> None:
+        """Nobody waits for a job any more: its lane is free at once, between two passes."""
+        if job_id in self._waiting:
+            del self._waiting[job_id]
+            self._report(job_id, JobCancelled())
+        elif job_id in self._lanes:
+            lane = self._lanes[job_id]
+            lane.fail(JobCancelled())
+            self._settle(lane)
+
+    def step(self) -> None:
+        """One pass: who goes next, their forward, and each lane on to its next meeting."""
+        self._admit()
+        self._watch.settle()
+        chosen = self._policy.choose(self._parked(), time.monotonic())
+        for lane, answer in self._run(chosen):
+            self._resume(lane, answer)
+
+    def _admit(self) -> None:
+        """Open a lane for every waiting job whose model is resident; begin to load the others."""
+        for job, arrived in list(self._waiting.values()):
+            try:
+                model = self._pool.get(job.model)
+            except JobError as error:
+                del self._waiting[job.id]
+                self._report(job.id, error)
+                continue
+            if model is not None:
+                del self._waiting[job.id]
+                self._open(job, model, arrived)
+
+    def _open(self, job: Job, model: Resident, arrived: float) -> None:
+        lane = Lane(job, lambda lane: render(lane, model), arrived)
+        self._lanes[job.id] = lane
+        self._resume(lane)
+
+    def _parked(self) -> list["_Parked"]:
+        return [_Parked(lane, lane.parked) for lane in self._lanes.values() if lane.parked]
+
+    def _run(self, chosen: Sequence["_Parked"]) -> list[tuple[Lane, Any]]:
+        """The answers of one pass. A merged pass that fails is run again in halves."""
+        if not chosen:
+            return []
+        meeting, rows = chosen[0].call.at, sum(parked.rows for parked in chosen)
+        calls = [parked.call for parked in chosen]
+        try:
+            answers = self._watch.time(
+                lambda: meeting.run(calls),
+                lambda seconds: self._policy.observe(calls[0].key, rows, seconds),
+            )
+        except Exception as error:
+            if len(chosen) == 1:
+                return [(chosen[0].lane, error)]
+            log.warning("a pass of %d rows failed, and is run in halves: %s", rows, error)
+            half = len(chosen) // 2
+            return self._run(chosen[:half]) + self._run(chosen[half:])
+        return [(parked.lane, answer) for parked, answer in zip(chosen, answers, strict=True)]
+
+    def _resume(self, lane: Lane, answer: Any = None) -> None:
+        if isinstance(answer, Exception):
+            lane.fail(answer)
+        else:
+            lane.resume(answer)
+        self._settle(lane)
+
+    def _settle(self, lane: Lane) -> None:
+        if not lane.ended:
+            return
+        del self._lanes[lane.job.id]
+        self._report(lane.job.id, lane.image or _as_job_error(lane.job, lane.failure))
+
+
+class _Parked:
+    """A lane and its parked call, as the policy sees them."""
+
+    __slots__ = ("arrived", "call", "key", "lane", "rows", "stage", "steps_left")
+
+    def __init__(self, lane: Lane, call: Call) -> None:
+        self.lane, self.call = lane, call
+        self.key, self.rows, self.stage = call.key, call.rows, call.stage
+        self.steps_left, self.arrived = lane.steps_left, lane.arrived
+
+
+def render(lane: Lane, model: Resident) -> Image:
+    """A lane's whole life: its own fork of the pipeline, called once, and the image's pixels."""
+
+    def on_step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        lane.step_ended(pipe.num_timesteps - step - 1)
+        return tensors
+
+    images = task(lane.job.task)(fork(model.pipe), lane.job, on_step_end)
+    return _to_image(images[0])
+
+
+def _to_image(pixels: torch.Tensor) -> Image:
+    """(3, height, width) in [0, 1] -> 8 bits, rounded as diffusers rounds them for PIL."""
+    rounded = (pixels.float() * 255).round().to(torch.uint8)
+    rows = rounded.permute(1, 2, 0).contiguous().cpu().numpy()
+    return Image(width=rows.shape[1], height=rows.shape[0], pixels=rows.data.cast("B"))
+
+
+def _as_job_error(job: Job, error: BaseException | None) -> JobError:
+    if isinstance(error, JobError):
+        return error
+    log.error("job %s (%s, %s) failed", job.id, job.model, job.task, exc_info=error)
+    return JobFailed(f"{type(error).__name__}: {error}")

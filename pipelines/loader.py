@@ -1,0 +1,79 @@
+"""ModelSpec + device -> a diffusers pipeline whose modules are places where lanes meet.
+
+Knows files and diffusers; not who asked, nor what else is in memory. Nothing is fetched.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.joins import Join, join_for
+from pipelines.memory import Memory
+from pipelines.registry import ModelSpec
+from pipelines.rendezvous import Rendezvous
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model in a device's memory."""
+
+    spec: ModelSpec
+    pipe: Any
+    """A diffusers pipeline; lanes run forks of it, never itself."""
+    meetings: list[Rendezvous] = field(default_factory=list)
+
+
+def load(spec: ModelSpec, folder: Path, device: str, memory: Memory) -> Resident:
+    """Read a model's weights, safetensors only, and put them on a device, ready for lanes.
+
+    Raises what diffusers raises: OSError for missing files, ValueError for unfitting ones.
+    """
+    pipe = _pipeline_class(spec).from_pretrained(
+        folder,
+        dtype=DTYPES[spec.dtype],
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    _widen_decoder(pipe)
+    pipe.to(device)
+    return Resident(spec, pipe, _meet(pipe, memory))
+
+
+def _pipeline_class(spec: ModelSpec) -> Any:
+    import diffusers
+
+    return getattr(diffusers, "DiffusionPipeline" if spec.pipeline == "auto" else spec.pipeline)
+
+
+def _widen_decoder(pipe: Any) -> None:
+    """A decoder that overflows in float16 lives in float32.
+
+    SDXL's pipeline would widen it for each decode and narrow it again, under other lanes' feet.
+    """
+    vae = getattr(pipe, "vae", None)
+    if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
+        vae.to(torch.float32)
+
+
+def _meet(pipe: Any, memory: Memory) -> list[Rendezvous]:
+    return [
+        Rendezvous(module, join, memory)
+        for module, join in _meeting_modules(pipe)
+        if not isinstance(getattr(module, join.method), Rendezvous)
+    ]
+
+
+def _meeting_modules(pipe: Any) -> list[tuple[torch.nn.Module, Join]]:
+    found = []
+    for name, module in pipe.components.items():
+        if isinstance(module, torch.nn.Module):
+            join = join_for(name, type(module).__name__)
+            if join is not None:
+                found.append((module, join))
+    return found

@@ -1,0 +1,63 @@
+"""How long a pass took on its device.
+
+On CUDA a pass is only queued when its call returns: its time is read later, from events, without
+making the host wait for the pass that is running.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+T = TypeVar("T")
+Measured = Callable[[float], None]
+
+
+class Stopwatch(Protocol):
+    """Measures passes; `settle` returns once at most one pass is still running on the device."""
+
+    def time(self, work: Callable[[], T], measured: Measured) -> T: ...
+
+    def settle(self) -> None: ...
+
+
+class HostStopwatch:
+    """For devices on which a call returns when its work is done."""
+
+    def time(self, work: Callable[[], T], measured: Measured) -> T:
+        begun = time.perf_counter()
+        answer = work()
+        measured(time.perf_counter() - begun)
+        return answer
+
+    def settle(self) -> None:
+        """Nothing is ever running."""
+
+
+class CudaStopwatch:
+    """For CUDA: the next pass is chosen while the last one runs, and never further ahead."""
+
+    def __init__(self, device: str) -> None:
+        self._stream = torch.cuda.current_stream(device)
+        self._running: deque[tuple[Any, Any, Measured]] = deque()
+
+    def time(self, work: Callable[[], T], measured: Measured) -> T:
+        begun, ended = torch.cuda.Event(True), torch.cuda.Event(True)  # type: ignore[no-untyped-call]
+        begun.record(self._stream)
+        answer = work()
+        ended.record(self._stream)
+        self._running.append((begun, ended, measured))
+        return answer
+
+    def settle(self) -> None:
+        while len(self._running) > 1:
+            begun, ended, measured = self._running.popleft()
+            ended.synchronize()
+            measured(begun.elapsed_time(ended) / 1000)
+
+
+def stopwatch(device: str) -> Stopwatch:
+    """The one that fits a device, such as `cpu` or `cuda:1`."""
+    return CudaStopwatch(device) if device.startswith("cuda") else HostStopwatch()

@@ -1,0 +1,44 @@
+"""What the fleet says of itself: the plain data behind `/status` and `/readyz`. No logic, no imports of ours."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["starting", "loading", "ready", "restarting", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A model on its way into memory; `fraction` is 0 to 1, or None where it cannot be told."""
+
+    model: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """One device and the worker process that owns it."""
+
+    id: str
+    pid: int | None
+    state: State
+    resident: list[str] = field(default_factory=list)
+    loading: list[Loading] = field(default_factory=list)
+    lanes: int = 0
+    images_done: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """Images that wait or run, and the predicted wait of the next one in seconds."""
+
+    depth: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """The whole fleet at one moment; `ready` once every device has loaded what it should at start."""
+
+    ready: bool
+    devices: list[DeviceStatus]
+    queue: QueueStatus

@@ -1,0 +1,134 @@
+"""The tiny models as an engine has them, and an engine that keeps what it reports."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.core import Image, Job, JobError
+from pipelines.engine import Engine
+from pipelines.loader import Resident, load
+from pipelines.memory import Memory
+from pipelines.policy import Policy
+from pipelines.pool import Pool
+from pipelines.registry import Registry
+from pipelines.stopwatch import stopwatch
+from pipelines.tasks.text2img import guidance, text_length
+from tests import tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_grad() -> Iterator[None]:
+    """As in a worker: set once for the thread in which all lanes run."""
+    torch.set_grad_enabled(False)
+    yield
+    torch.set_grad_enabled(True)
+
+
+@pytest.fixture(scope="session")
+def residents(tiny_registry: Registry) -> dict[str, Resident]:
+    """The tiny model of each family, loaded by the product's own loader."""
+    memory = Memory(2**20)
+    return {
+        family: load(tiny_registry.models[family], tiny_registry.path(family), "cpu", memory)
+        for family in tiny.FAMILIES
+    }
+
+
+class Rig:
+    """An engine over the tiny models, driven by hand, and what became of its jobs."""
+
+    def __init__(self, residents: dict[str, Resident]) -> None:
+        self.outcomes: dict[str, Image | JobError] = {}
+        self.passes: list[int] = []
+        pool = Pool(residents.__getitem__, lambda: None)
+        for model in residents:
+            pool.get(model)
+        pool._thread.shutdown()  # everything is resident before the first job
+        self.engine = Engine(pool, _Recorded(self.passes), stopwatch("cpu"), self._keep)
+
+    def _keep(self, job_id: str, outcome: Image | JobError) -> None:
+        assert job_id not in self.outcomes, "a job was reported twice"
+        self.outcomes[job_id] = outcome
+
+    def run(self, *jobs: Job, late: Callable[[int], list[Job]] = lambda step: []) -> None:
+        """Steps until nothing is left; `late(step)` gives jobs that arrive before that step."""
+        for job in jobs:
+            self.engine.submit(job)
+        step = 0
+        while True:
+            for job in late(step):
+                self.engine.submit(job)
+            self.engine.step()
+            step += 1
+            if not self.engine.lanes:
+                return
+
+    def pixels(self, job: Job) -> np.ndarray:
+        outcome = self.outcomes[job.id]
+        assert isinstance(outcome, Image), outcome
+        flat = np.frombuffer(outcome.pixels, np.uint8)
+        return flat.reshape(outcome.height, outcome.width, 3).astype(int)
+
+
+class _Recorded(Policy):
+    """A policy that merges whatever fits, and how many calls each pass had."""
+
+    def __init__(self, passes: list[int]) -> None:
+        super().__init__(worth_it=float("inf"))
+        self._passes = passes
+
+    def choose(self, waiting, now):  # type: ignore[no-untyped-def]
+        chosen = super().choose(waiting, now)
+        self._passes.append(len(chosen))
+        return chosen
+
+
+@pytest.fixture
+def rig(residents: dict[str, Resident]) -> Rig:
+    for resident in residents.values():
+        for meeting in resident.meetings:
+            meeting._memory.forget(lambda key: True)
+    return Rig(residents)
+
+
+@pytest.fixture(scope="session")
+def plain(residents: dict[str, Resident]) -> Callable[[Job], np.ndarray]:
+    """The image that the bare pipeline makes of a job, outside any lane: the truth."""
+
+    def call(job: Job) -> np.ndarray:
+        pipe = residents[job.model].pipe
+        image = pipe(
+            prompt=job.prompt,
+            width=job.width,
+            height=job.height,
+            num_inference_steps=job.steps,
+            generator=torch.Generator("cpu").manual_seed(job.seed),
+            output_type="pil",
+            **guidance(pipe, job),
+            **text_length(pipe),
+        ).images[0]
+        return np.asarray(image).astype(int)
+
+    return call
+
+
+@pytest.fixture
+def jobs() -> Callable[[str], list[Job]]:
+    """Four jobs for a model that differ in everything that may differ within a pass."""
+
+    def make(model: str) -> list[Job]:
+        first = Job(
+            id="a", model=model, prompt="a red fox", width=64, height=64, seed=1, steps=5,
+            guidance_scale=4.0,
+        )  # fmt: skip
+        return [
+            first,
+            replace(first, id="b", prompt="blue whale, at sea", seed=2, steps=8),
+            replace(first, id="c", seed=3, steps=3, guidance_scale=7.5),
+            replace(first, id="d", prompt="snow", seed=2**32 - 1, negative_prompt="a red fox"),
+        ]
+
+    return make
