@@ -1,7 +1,7 @@
 """Tiny, real diffusers pipelines with random weights, saved as their families save theirs.
 
-Weights are scaled so that images have contrast and follow their prompts: a test that compares two images
-would otherwise compare two greys.
+Weights are scaled so that images have contrast and follow their prompts: a test that compares two
+images would otherwise compare two greys.
 """
 
 import string
@@ -83,11 +83,11 @@ def _t5(width: int = 32) -> torch.nn.Module:
 
 def _vae(latent_channels: int = 4, **config: float) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=latent_channels,
-        norm_num_groups=8,
+        norm_num_groups=4,
         layers_per_block=1,
         sample_size=64,
         **config,

@@ -1,4 +1,4 @@
-"""The engine's promise: an image is what the bare pipeline makes, whatever company it was made in."""
+"""The engine's promise: an image is what the bare pipeline makes, in whatever company."""
 
 from collections.abc import Callable
 from dataclasses import replace

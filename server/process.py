@@ -1,0 +1,89 @@
+"""One worker process, and the connection to it.
+
+Knows pipes and threads: what it hears is handed to the event loop. What the messages mean is not
+its business, nor what to do when the process ends.
+"""
+
+import asyncio
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from pipelines.messages import Begin, Finished, FromWorker, ToWorker
+
+Hear = Callable[[FromWorker, bytes], None]
+"""(message, the pixels that follow a `Finished`)."""
+
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Read by the hub's libraries when they are imported: a worker never reaches out."""
+
+
+class WorkerProcess:
+    """Starts a worker; `hear` and `ended` are called on the event loop, `ended` once and last."""
+
+    def __init__(self, begin: Begin, hear: Hear, ended: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._hear, self._ended = hear, ended
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C in the terminal is the server's to answer
+                env=os.environ | OFFLINE,
+            )
+        self._connection = Connection(ours.detach())
+        self._outbox: queue.SimpleQueue[ToWorker | None] = queue.SimpleQueue()
+        for work in (self._read, self._write):
+            threading.Thread(target=work, name=f"worker-{self.pid}", daemon=True).start()
+        self.send(begin)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: ToWorker) -> None:
+        """Never blocks: a worker that does not read holds up its own messages only."""
+        self._outbox.put(message)
+
+    def kill(self) -> None:
+        """End the process at once, whatever it is doing; `ended` is called as for any other end."""
+        self._process.kill()
+
+    def _write(self) -> None:
+        try:
+            while (message := self._outbox.get()) is not None:
+                self._connection.send(message)
+        except OSError:
+            pass  # the reader sees the same end
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message: FromWorker = self._connection.recv()
+                pixels = self._connection.recv_bytes() if isinstance(message, Finished) else b""
+                self._tell(self._hear, message, pixels)
+        except (EOFError, OSError):
+            self._outbox.put(None)
+            self._process.kill()
+            self._process.wait()
+            self._connection.close()
+            self._tell(self._ended)
+
+    def _tell(self, what: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(what, *args)
+        except RuntimeError:
+            pass  # the loop has ended before its workers

@@ -1,0 +1,117 @@
+"""weights.yaml: what it may say, and what is said when it says something else."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.registry import NativeSize, Registry, RegistryError
+from tests.conftest import entry
+
+SHIPPED = Path(__file__).parents[2] / "weights.yaml"
+
+
+def write(folder: Path, content: object) -> Path:
+    file = folder / "weights.yaml"
+    file.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return file
+
+
+def install(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model_index.json").write_text("{}")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    models = {name: entry(name) for name in ("best", "good", "last")}
+    models["hub"] = entry("hub:someone/something")
+    names = {"dall-e-3": ["best", "good", "last"], "nothing": ["best"]}
+    install(tmp_path, "good", "last")
+    return Registry(write(tmp_path, {"models": models, "names": names}), tmp_path / "models")
+
+
+def test_the_first_installed_model_serves_a_name(registry: Registry, tmp_path: Path) -> None:
+    assert registry.resolve("dall-e-3") == "good"
+    install(tmp_path, "best")
+    assert registry.resolve("dall-e-3") == "best"
+
+
+def test_every_model_is_a_name_of_its_own(registry: Registry) -> None:
+    assert registry.resolve("last") == "last"
+    assert set(registry.names) == {"best", "good", "last", "hub", "dall-e-3", "nothing"}
+
+
+def test_a_name_can_be_unknown_or_without_an_installed_model(registry: Registry) -> None:
+    assert registry.preferences("never") == []
+    assert registry.resolve("never") is None
+    assert registry.preferences("nothing") == ["best"]
+    assert registry.resolve("nothing") is None
+
+
+def test_hub_models_lie_in_the_models_folder(registry: Registry, tmp_path: Path) -> None:
+    assert registry.path("hub") == tmp_path / "models" / "hub"
+    assert registry.path("best") == tmp_path / "best"
+
+
+def test_with_nothing_but_the_demo_the_demo_serves_every_name(tmp_path: Path) -> None:
+    file = tmp_path / "weights.yaml"
+    file.write_text(SHIPPED.read_text())
+    install(tmp_path / "weights", "demo")
+    registry = Registry(file, tmp_path / "models")
+    assert {registry.resolve(name) for name in registry.names} == {"demo"}
+    assert list(registry.preloaded()) == ["demo"]
+
+
+GOOD = entry("x")
+BACKWARDS = {"smallest": 9, "largest": 8, "multiple": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"models": {"m": GOOD | {"stpes": 3}}}, "models.m.stpes"),
+        ({"models": {"m": {k: v for k, v in GOOD.items() if k != "native"}}}, "models.m.native"),
+        ({"models": {"m": GOOD | {"dtype": "int8"}}}, "models.m.dtype"),
+        ({"models": {"m": GOOD | {"quality": {"low": {}}}}}, "models.m.quality.low.steps"),
+        ({"models": {"m": GOOD}, "names": {"n": ["m", "typo"]}}, "names.n: there is no model"),
+        ({"models": {"m": GOOD}, "names": {"n": []}}, "names.n"),
+        ({"models": {"../m": GOOD}}, "models.../m"),
+        ({"models": {"m": GOOD | {"native": BACKWARDS}}}, "smallest is above"),
+        ({"models": {}}, "models"),
+        ({"model": {}}, "model"),
+        ("[1, 2]", "the whole file"),
+        ("a: [", "is not YAML"),
+        ("", "the whole file"),
+    ],
+)  # fmt: skip
+def test_an_unusable_file_is_told_by_file_entry_and_key(
+    content: object, complaint: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path, content)
+    with pytest.raises(RegistryError) as refused:
+        Registry(file, tmp_path)
+    assert str(file) in str(refused.value)
+    assert complaint in str(refused.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="cannot be read"):
+        Registry(tmp_path / "none.yaml", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rendered"),
+    [
+        ((1024, 1024), (1024, 1024)),
+        ((2048, 2048), (1024, 1024)),
+        ((256, 256), (512, 512)),
+        ((1792, 1024), (1360, 768)),
+        ((1024, 1792), (768, 1360)),
+        ((1000, 1000), (992, 992)),
+        ((2048, 64), (2896, 96)),
+    ],
+)
+def test_the_nearest_native_size(asked: tuple[int, int], rendered: tuple[int, int]) -> None:
+    assert NativeSize(smallest=512, largest=1024, multiple=16).nearest(*asked) == rendered

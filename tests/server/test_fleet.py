@@ -1,0 +1,171 @@
+"""The fleet with real workers and a tiny Flux: what is accepted is answered, whatever dies."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.core import Job, ModelUnavailable, WorkerLost
+from pipelines.registry import Registry
+from server.config import Config
+from server.errors import Draining, QueueFull
+from server.fleet import Fleet
+from tests.conftest import entry
+
+JOB = Job(
+    id="1", model="flux", prompt="a fox", width=64, height=64, seed=1, steps=4, guidance_scale=2.0
+)
+LONG = replace(JOB, id="long", steps=500)
+
+
+@pytest.fixture(scope="module")
+def registry(tiny_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """The tiny Flux, preloaded, and a model whose weights are broken."""
+    folder = tmp_path_factory.mktemp("fleet")
+    broken = folder / "broken"
+    broken.mkdir()
+    (broken / "model_index.json").write_text("{}")
+    file = folder / "weights.yaml"
+    flux = entry(str(tiny_registry.path("flux"))) | {"preload": True}
+    file.write_text(yaml.safe_dump({"models": {"flux": flux, "broken": entry(str(broken))}}))
+    return Registry(file, Path("models"))
+
+
+@asynccontextmanager
+async def serving(registry: Registry, **settings: object) -> AsyncIterator[Fleet]:
+    fleet = Fleet(Config(**{"devices": ("cpu",)} | settings), registry)
+    await fleet.start()
+    try:
+        yield fleet
+    finally:
+        fleet.kill()
+        await asyncio.wait_for(fleet.stop(), 20)
+
+
+def with_fleet(test: Callable[[Fleet], Awaitable[None]], registry: Registry, **settings: object):
+    async def run() -> None:
+        async with serving(registry, **settings) as fleet:
+            await test(fleet)
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.01)
+
+
+async def image(fleet: Fleet, job: Job) -> bytes:
+    return bytes((await fleet.submit([job])[0]).pixels)
+
+
+def kill(fleet: Fleet) -> None:
+    pid = fleet.status().devices[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_jobs_life_and_the_workers_death(registry: Registry) -> None:
+    """One worker start serves them all: starting one takes longer than everything else here."""
+
+    async def story(fleet: Fleet) -> None:
+        assert not fleet.status().ready
+        first = fleet.submit([JOB])[0]  # accepted before there is anybody to run it
+        await until(lambda: fleet.status().ready)
+        in_peace = bytes((await first).pixels)
+        assert len(in_peace) == 3 * 64 * 64
+        assert await image(fleet, replace(JOB, id="2", seed=2)) != in_peace
+        await check_cancelling(fleet)
+        await check_a_broken_model(fleet, in_peace)
+        await check_a_killed_worker(fleet, in_peace)
+        await check_a_job_that_kills(fleet, in_peace)
+
+    with_fleet(story, registry)
+
+
+async def check_cancelling(fleet: Fleet) -> None:
+    running = fleet.submit([LONG])[0]
+    await until(lambda: fleet.status().devices[0].lanes == 1)
+    running.cancel()
+    await until(lambda: fleet.status().devices[0].lanes == 0, within_s=5)
+    assert fleet.status().queue.depth == 0
+
+
+async def check_a_broken_model(fleet: Fleet, in_peace: bytes) -> None:
+    broken, good = fleet.submit([replace(JOB, id="3", model="broken"), replace(JOB, id="4")])
+    with pytest.raises(ModelUnavailable, match="broken"):
+        await broken
+    assert bytes((await good).pixels) == in_peace
+
+
+async def check_a_killed_worker(fleet: Fleet, in_peace: bytes) -> None:
+    before = fleet.status().devices[0].pid
+    futures = fleet.submit([replace(JOB, id=f"k{i}") for i in range(3)] + [LONG])
+    await until(lambda: fleet.status().devices[0].lanes == 4)
+    kill(fleet)
+    images = await asyncio.gather(*futures[:3])
+    assert {bytes(image.pixels) for image in images} == {in_peace}
+    assert fleet.status().devices[0].pid != before
+    futures[3].cancel()
+
+
+async def check_a_job_that_kills(fleet: Fleet, in_peace: bytes) -> None:
+    """It is there at two deaths: the first is its own bad luck, the second its answer."""
+    await until(lambda: fleet.status().devices[0].lanes == 0)
+    lost = fleet.submit([replace(LONG, id="killer")])[0]
+    for _ in range(2):
+        await until(lambda: fleet.status().devices[0].lanes == 1)
+        kill(fleet)
+        await until(lambda: fleet.status().devices[0].lanes == 0)
+    with pytest.raises(WorkerLost):
+        await lost
+    assert await image(fleet, replace(JOB, id="after")) == in_peace
+
+
+def test_a_full_queue_takes_nothing_and_draining_finishes_everything(registry: Registry) -> None:
+    async def story(fleet: Fleet) -> None:
+        accepted = fleet.submit([replace(JOB, id=f"q{i}") for i in range(3)])
+        with pytest.raises(QueueFull) as refused:
+            fleet.submit([replace(JOB, id=f"r{i}") for i in range(2)])
+        assert refused.value.wait_s > 0
+        assert fleet.status().queue.depth == 3
+        stopping = asyncio.ensure_future(fleet.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(Draining):
+            fleet.submit([replace(JOB, id="too late")])
+        await asyncio.wait_for(stopping, 60)
+        assert all(len(future.result().pixels) == 3 * 64 * 64 for future in accepted)
+        assert fleet.status().devices[0].pid is None
+
+    with_fleet(story, registry, max_queue=4)
+
+
+def test_two_workers_share_the_work_and_the_cores(registry: Registry) -> None:
+    async def story(fleet: Fleet) -> None:
+        await until(lambda: fleet.status().ready)
+        jobs = [replace(JOB, id=f"s{i}", steps=20) for i in range(8)]
+        images = await asyncio.gather(*fleet.submit(jobs))
+        assert len({bytes(image.pixels) for image in images}) == 1
+        devices = fleet.status().devices
+        assert [device.id for device in devices] == ["cpu:0", "cpu:1"]
+        assert [device.images_done for device in devices] == [4, 4]
+
+    with_fleet(story, registry, devices=("cpu", "cpu"))
+
+
+def test_auto_finds_a_device(registry: Registry) -> None:
+    async def story(fleet: Fleet) -> None:
+        await until(lambda: fleet.status().ready)
+        assert fleet.status().devices[0].id in ("cpu", "cuda:0")
+        assert fleet.status().devices[0].resident == ["flux"]
+
+    with_fleet(story, registry, devices=("auto",))
