@@ -1,0 +1,38 @@
+"""What a job's numbers become as arguments of each family's pipeline."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.core import Job
+from pipelines.loader import Resident
+from pipelines.tasks.text2img import guidance, text_length
+
+JOB = Job(id="1", model="m", prompt="p", width=8, height=8, seed=0, steps=3, guidance_scale=4.0)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3"])
+def test_guidance_of_families_with_true_cfg(family: str, residents: dict[str, Resident]) -> None:
+    job = replace(JOB, negative_prompt="rain")
+    assert guidance(residents[family].pipe, job) == {
+        "guidance_scale": 4.0,
+        "negative_prompt": "rain",
+    }
+
+
+def test_flux_guides_by_its_embedding_or_truly_when_there_is_something_to_avoid(
+    residents: dict[str, Resident], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = residents["flux"].pipe
+    avoiding = {"guidance_scale": 1.0, "true_cfg_scale": 4.0, "negative_prompt": "rain"}
+    assert guidance(pipe, JOB) == {"guidance_scale": 4.0}
+    assert guidance(pipe, replace(JOB, negative_prompt="rain")) == avoiding
+    assert guidance(pipe, replace(JOB, guidance_scale=0)) == {"guidance_scale": 0}
+    monkeypatch.setitem(pipe.transformer.config, "guidance_embeds", False)
+    assert guidance(pipe, JOB) == avoiding | {"negative_prompt": ""}
+
+
+def test_text_is_as_long_as_the_tokenizer_says(residents: dict[str, Resident]) -> None:
+    assert text_length(residents["flux"].pipe) == {"max_sequence_length": 32}
+    assert text_length(residents["sd3"].pipe) == {"max_sequence_length": 32}
+    assert text_length(residents["sdxl"].pipe) == {}
