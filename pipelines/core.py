@@ -7,7 +7,16 @@ torch. It knows neither how an image is made nor who asked for it.
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["text2img"]
+Task = Literal["text2img", "img2img", "inpaint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Pixels: RGB, 8 bits, rows from top to bottom, `3 * width * height` bytes in all."""
+
+    width: int
+    height: int
+    pixels: bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +36,14 @@ class Job:
     steps: int
     """`num_inference_steps`."""
     guidance_scale: float
+    source: Image | None = None
+    """What img2img and inpaint begin with, in the job's own size."""
+    mask: bytes | None = None
+    """For inpaint, `width * height` bytes: 255 is repainted, 0 stays, what is between blends."""
+    strength: float = 1.0
+    """How far img2img and inpaint go from the source: 0 not at all, 1 to nothing of it."""
     caller: str = ""
     """Whose fair share this job is drawn from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """What a job became: RGB, 8 bits, rows from top to bottom, `3 * width * height` bytes."""
-
-    width: int
-    height: int
-    pixels: bytes | bytearray | memoryview
 
 
 class JobError(Exception):

@@ -137,7 +137,7 @@ def render(lane: Lane, model: Resident) -> Image:
         lane.step_ended(pipe.num_timesteps - step - 1)
         return tensors
 
-    images = task(lane.job.task)(fork(model.pipe), lane.job, on_step_end)
+    images = task(lane.job.task)(fork(model.pipe_for(lane.job.task)), lane.job, on_step_end)
     return _to_image(images[0])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pipelines.core import Task
 from pipelines.joins import Join, join_for
 from pipelines.memory import Memory
 from pipelines.registry import ModelSpec
@@ -25,6 +26,16 @@ class Resident:
     pipe: Any
     """A diffusers pipeline; lanes run forks of it, never itself."""
     meetings: list[Rendezvous] = field(default_factory=list)
+    _siblings: dict[Task, Any] = field(default_factory=dict)
+
+    def pipe_for(self, task: Task) -> Any:
+        """The pipeline for a task: the model's own, or a sibling that shares its modules.
+
+        Raises ValueError if diffusers has none for this family.
+        """
+        if task not in self._siblings:
+            self._siblings[task] = _sibling(self.pipe, task)
+        return self._siblings[task]
 
 
 def load(spec: ModelSpec, folder: Path, device: str, memory: Memory) -> Resident:
@@ -43,6 +54,19 @@ def load(spec: ModelSpec, folder: Path, device: str, memory: Memory) -> Resident
     _widen_decoder(pipe)
     pipe.to(device)
     return Resident(spec, pipe, _meet(pipe, memory))
+
+
+def _sibling(pipe: Any, task: Task) -> Any:
+    import diffusers
+
+    families = {
+        "img2img": diffusers.AutoPipelineForImage2Image,
+        "inpaint": diffusers.AutoPipelineForInpainting,
+    }
+    # Not `DiffusionPipeline.from_pipe`, which casts the shared modules to float32, in place.
+    sibling = families[task].from_pipe(pipe) if task in families else pipe
+    sibling.set_progress_bar_config(disable=True)
+    return sibling
 
 
 def _pipeline_class(spec: ModelSpec) -> Any:

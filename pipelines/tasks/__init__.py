@@ -11,6 +11,8 @@ Run = Callable[[Any, Job, Callable[..., dict[str, Any]]], Any]
 
 _TASKS: dict[Task, str] = {
     "text2img": "pipelines.tasks.text2img",
+    "img2img": "pipelines.tasks.img2img",
+    "inpaint": "pipelines.tasks.inpaint",
 }
 
 

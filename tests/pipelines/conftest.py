@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import diffusers
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from pipelines.policy import Policy
 from pipelines.pool import Pool
 from pipelines.registry import Registry
 from pipelines.stopwatch import stopwatch
-from pipelines.tasks.text2img import guidance, text_length
+from pipelines.tasks.arguments import guidance, text_length
 from tests import tiny
 
 
@@ -99,14 +101,25 @@ def plain(residents: dict[str, Resident]) -> Callable[[Job], np.ndarray]:
     """The image that the bare pipeline makes of a job, outside any lane: the truth."""
 
     def call(job: Job) -> np.ndarray:
-        pipe = residents[job.model].pipe
+        pipe, arguments = residents[job.model].pipe, {"width": job.width, "height": job.height}
+        if job.source is not None:
+            shape = (job.height, job.width)
+            source = np.frombuffer(job.source.pixels, np.uint8).reshape(*shape, 3)
+            arguments = {"image": PIL.Image.fromarray(source), "strength": job.strength}
+            kind = diffusers.AutoPipelineForImage2Image
+            if job.mask is not None:
+                mask = np.frombuffer(job.mask, np.uint8).reshape(shape)
+                arguments |= {"mask_image": PIL.Image.fromarray(mask)}
+                kind = diffusers.AutoPipelineForInpainting
+            if "sd3" in job.model or "flux" in job.model or job.mask is not None:
+                arguments |= {"width": job.width, "height": job.height}
+            pipe = kind.from_pipe(pipe)
         image = pipe(
             prompt=job.prompt,
-            width=job.width,
-            height=job.height,
             num_inference_steps=job.steps,
             generator=torch.Generator("cpu").manual_seed(job.seed),
             output_type="pil",
+            **arguments,
             **guidance(pipe, job),
             **text_length(pipe),
         ).images[0]
@@ -117,7 +130,11 @@ def plain(residents: dict[str, Resident]) -> Callable[[Job], np.ndarray]:
 
 @pytest.fixture
 def jobs() -> Callable[[str], list[Job]]:
-    """Four jobs for a model that differ in everything that may differ within a pass."""
+    """Jobs for a model that differ in everything that may differ within a pass, task included."""
+
+    gradient = np.linspace(0, 255, 64 * 64 * 3).astype(np.uint8)
+    source = Image(64, 64, gradient.tobytes())
+    left_half = np.tile(np.repeat([255, 0], 32), 64).astype(np.uint8).tobytes()
 
     def make(model: str) -> list[Job]:
         first = Job(
@@ -129,6 +146,8 @@ def jobs() -> Callable[[str], list[Job]]:
             replace(first, id="b", prompt="blue whale, at sea", seed=2, steps=8),
             replace(first, id="c", seed=3, steps=3, guidance_scale=7.5),
             replace(first, id="d", prompt="snow", seed=2**32 - 1, negative_prompt="a red fox"),
+            replace(first, id="e", task="img2img", source=source, strength=0.7, steps=9),
+            replace(first, id="f", task="inpaint", source=source, mask=left_half, strength=0.9),
         ]
 
     return make

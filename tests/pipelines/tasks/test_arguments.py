@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.core import Job
 from pipelines.loader import Resident
-from pipelines.tasks.text2img import guidance, text_length
+from pipelines.tasks.arguments import guidance, text_length
 
 JOB = Job(id="1", model="m", prompt="p", width=8, height=8, seed=0, steps=3, guidance_scale=4.0)
 

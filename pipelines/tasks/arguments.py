@@ -1,0 +1,68 @@
+"""What the calls of all tasks have in common, as arguments of whichever pipeline it is.
+
+Knows jobs and the signatures of diffusers pipelines, not their families by name.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from pipelines.core import Job
+
+OnStepEnd = Callable[..., dict[str, Any]]
+"""A diffusers `callback_on_step_end`."""
+
+
+def call(pipe: Any, job: Job, on_step_end: OnStepEnd, **of_the_task: Any) -> torch.Tensor:
+    """The pipeline's one call for a job; (1, 3, height, width) in [0, 1], on its device."""
+    wanted = {
+        "prompt": job.prompt,
+        "width": job.width,
+        "height": job.height,
+        "num_inference_steps": job.steps,
+        "generator": torch.Generator("cpu").manual_seed(job.seed),
+        "output_type": "pt",
+        "callback_on_step_end": on_step_end,
+        **guidance(pipe, job),
+        **text_length(pipe),
+        **of_the_task,
+    }
+    # Image-to-image pipelines of the Stable Diffusion families read the size off their image.
+    known = {name: value for name, value in wanted.items() if name in parameters(pipe)}
+    images: torch.Tensor = pipe(**known).images
+    return images
+
+
+def guidance(pipe: Any, job: Job) -> dict[str, Any]:
+    """The arguments by which a pipeline is guided, always meaning the same `guidance_scale`.
+
+    Pipelines with `true_cfg_scale` use `guidance_scale` for an embedding that only
+    guidance-distilled models have. The others, and any model that is given a negative prompt, are
+    guided by true CFG.
+    """
+    if "true_cfg_scale" not in parameters(pipe):
+        return {"guidance_scale": job.guidance_scale, "negative_prompt": job.negative_prompt}
+    embedded = bool(pipe.transformer.config.get("guidance_embeds"))
+    if job.guidance_scale <= 1 or (embedded and job.negative_prompt is None):
+        return {"guidance_scale": job.guidance_scale}
+    return {
+        "guidance_scale": 1.0,
+        "true_cfg_scale": job.guidance_scale,
+        "negative_prompt": job.negative_prompt or "",
+    }
+
+
+def text_length(pipe: Any) -> dict[str, int]:
+    """T5's length in tokens: the pipeline's default, or less where the model knows less."""
+    parameter = parameters(pipe).get("max_sequence_length")
+    if parameter is None:
+        return {}
+    tokenizer: Any = getattr(pipe, "tokenizer_3", None) or getattr(pipe, "tokenizer_2", None)
+    return {"max_sequence_length": min(parameter.default, tokenizer.model_max_length)}
+
+
+def parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
+    """What a pipeline's call takes."""
+    return inspect.signature(type(pipe).__call__).parameters
