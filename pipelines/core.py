@@ -42,8 +42,18 @@ class Job:
     """For inpaint, `width * height` bytes: 255 is repainted, 0 stays, what is between blends."""
     strength: float = 1.0
     """How far img2img and inpaint go from the source: 0 not at all, 1 to nothing of it."""
+    previews: int = 0
+    """How many estimates of the image to show on the way."""
     caller: str = ""
     """Whose fair share this job is drawn from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """An estimate of a job's image, shown on the way; `index` counts from 0."""
+
+    index: int
+    image: Image
 
 
 class JobError(Exception):

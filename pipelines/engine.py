@@ -6,23 +6,22 @@ Joins policy, lanes, rendezvous and pool. Knows nothing of processes or of who w
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import torch
-
-from pipelines.core import Image, Job, JobCancelled, JobError, JobFailed
-from pipelines.lanes import Lane, fork
+from pipelines.core import Image, Job, JobCancelled, JobError, JobFailed, Preview
+from pipelines.lanes import Lane
 from pipelines.loader import Resident
 from pipelines.policy import Policy
 from pipelines.pool import Pool
+from pipelines.render import render
 from pipelines.rendezvous import Call
 from pipelines.stopwatch import Stopwatch
-from pipelines.tasks import task
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[str, Image | JobError], None]
-"""(job id, what became of it), called once for every job."""
+Report = Callable[[str, Image | Preview | JobError], None]
+"""(job id, what became of it), called once for every job; its previews come before."""
 
 
 class Engine:
@@ -79,7 +78,8 @@ class Engine:
                 self._open(job, model, arrived)
 
     def _open(self, job: Job, model: Resident, arrived: float) -> None:
-        lane = Lane(job, lambda lane: render(lane, model), arrived)
+        show = partial(self._report, job.id)
+        lane = Lane(job, lambda lane: render(lane, model, show), arrived)
         self._lanes[job.id] = lane
         self._resume(lane)
 
@@ -128,24 +128,6 @@ class _Parked:
         self.lane, self.call = lane, call
         self.key, self.rows, self.stage = call.key, call.rows, call.stage
         self.steps_left, self.arrived = lane.steps_left, lane.arrived
-
-
-def render(lane: Lane, model: Resident) -> Image:
-    """A lane's whole life: its own fork of the pipeline, called once, and the image's pixels."""
-
-    def on_step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        lane.step_ended(pipe.num_timesteps - step - 1)
-        return tensors
-
-    images = task(lane.job.task)(fork(model.pipe_for(lane.job.task)), lane.job, on_step_end)
-    return _to_image(images[0])
-
-
-def _to_image(pixels: torch.Tensor) -> Image:
-    """(3, height, width) in [0, 1] -> 8 bits, rounded as diffusers rounds them for PIL."""
-    rounded = (pixels.float() * 255).round().to(torch.uint8)
-    rows = rounded.permute(1, 2, 0).contiguous().cpu().numpy()
-    return Image(width=rows.shape[1], height=rows.shape[0], pixels=rows.data.cast("B"))
 
 
 def _as_job_error(job: Job, error: BaseException | None) -> JobError:

@@ -3,6 +3,7 @@
 Knows files and diffusers; not who asked, nor what else is in memory. Nothing is fetched.
 """
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def load(spec: ModelSpec, folder: Path, device: str, memory: Memory) -> Resident
         trust_remote_code=False,
     )
     pipe.set_progress_bar_config(disable=True)
-    _widen_decoder(pipe)
+    _widen_autoencoder(pipe)
     pipe.to(device)
     return Resident(spec, pipe, _meet(pipe, memory))
 
@@ -75,14 +76,30 @@ def _pipeline_class(spec: ModelSpec) -> Any:
     return getattr(diffusers, "DiffusionPipeline" if spec.pipeline == "auto" else spec.pipeline)
 
 
-def _widen_decoder(pipe: Any) -> None:
-    """A decoder that overflows in float16 lives in float32.
+def _widen_autoencoder(pipe: Any) -> None:
+    """An autoencoder that overflows in float16 lives in float32.
 
-    SDXL's pipeline would widen it for each decode and narrow it again, under other lanes' feet.
+    SDXL's pipelines would widen it around each use and narrow it again, under other lanes' feet.
     """
     vae = getattr(pipe, "vae", None)
-    if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
-        vae.to(torch.float32)
+    if vae is None or vae.dtype != torch.float16 or not vae.config.get("force_upcast"):
+        return
+    vae.to(torch.float32)
+    vae.register_to_config(force_upcast=False)
+    vae.encode, vae.decode = _wide(vae.encode), _wide(vae.decode)
+
+
+def _wide(method: Any) -> Any:
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        wide = {name: _as_float32(value) for name, value in kwargs.items()}
+        return method(*map(_as_float32, args), **wide)
+
+    return call
+
+
+def _as_float32(value: Any) -> Any:
+    return value.float() if torch.is_tensor(value) else value
 
 
 def _meet(pipe: Any, memory: Memory) -> list[Rendezvous]:

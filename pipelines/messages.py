@@ -1,6 +1,6 @@
 """What a server and its workers say to each other: plain dataclasses, pickled by `Connection.send`.
 
-An image's pixels follow its `Finished` as bytes of their own, so that they are copied once.
+The pixels of a `Finished` or `Shown` follow it as bytes of their own, so that they are copied once.
 """
 
 from dataclasses import dataclass
@@ -55,6 +55,16 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A preview of a job; the next message is its pixels."""
+
+    job_id: str
+    index: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A job is an image; the next message is its pixels."""
 
@@ -72,4 +82,4 @@ class Failed:
 
 
 ToWorker = Begin | Run | Cancel
-FromWorker = Hello | State | Finished | Failed
+FromWorker = Hello | State | Shown | Finished | Failed

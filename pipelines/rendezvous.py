@@ -89,14 +89,7 @@ class Rendezvous:
         rows = arguments[self.join.rows_of].shape[0]
         for name in self.join.spread & arguments.keys():
             arguments[name] = _spread(arguments[name], arguments[self.join.rows_of])
-        self._cast(arguments)
         return Call(self, arguments, rows, self._key(arguments, rows))
-
-    def _cast(self, arguments: dict[str, Any]) -> None:
-        """A decoder that is kept in a wider type than its pipeline gets latents of its own type."""
-        if self.join.stage is Stage.DECODE and self.join.rows_of is not None:
-            latents = arguments[self.join.rows_of]
-            arguments[self.join.rows_of] = latents.to(next(self._module.parameters()).dtype)
 
     def _key(self, arguments: dict[str, Any], rows: int) -> Hashable:
         kinds = [

@@ -14,7 +14,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from pipelines.core import Image, JobError, ModelUnavailable
+from pipelines.core import Image, JobError, ModelUnavailable, Preview
 from pipelines.messages import (
     Begin,
     Cancel,
@@ -22,6 +22,7 @@ from pipelines.messages import (
     Finished,
     Hello,
     Run,
+    Shown,
     State,
     ToWorker,
 )
@@ -101,12 +102,16 @@ class Worker:
             self._said = state
             self._connection.send(state)
 
-    def _report(self, job_id: str, outcome: Image | JobError) -> None:
-        if isinstance(outcome, Image):
-            self._connection.send(Finished(job_id, outcome.width, outcome.height))
-            self._connection.send_bytes(outcome.pixels)
-        else:
-            self._connection.send(Failed(job_id, outcome))
+    def _report(self, job_id: str, outcome: Image | Preview | JobError) -> None:
+        match outcome:
+            case Image(width, height, pixels):
+                self._connection.send(Finished(job_id, width, height))
+                self._connection.send_bytes(pixels)
+            case Preview(index, image):
+                self._connection.send(Shown(job_id, index, image.width, image.height))
+                self._connection.send_bytes(image.pixels)
+            case JobError():
+                self._connection.send(Failed(job_id, outcome))
 
 
 def _assemble(

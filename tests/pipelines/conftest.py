@@ -1,5 +1,6 @@
 """The tiny models as an engine has them, and an engine that keeps what it reports."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import PIL.Image
 import pytest
 import torch
 
-from pipelines.core import Image, Job, JobError
+from pipelines.core import Image, Job, JobError, Preview
 from pipelines.engine import Engine
 from pipelines.loader import Resident, load
 from pipelines.memory import Memory
@@ -44,6 +45,7 @@ class Rig:
 
     def __init__(self, residents: dict[str, Resident]) -> None:
         self.outcomes: dict[str, Image | JobError] = {}
+        self.previews: dict[str, list[Preview]] = defaultdict(list)
         self.passes: list[int] = []
         pool = Pool(residents.__getitem__, lambda: None)
         for model in residents:
@@ -51,9 +53,12 @@ class Rig:
         pool._thread.shutdown()  # everything is resident before the first job
         self.engine = Engine(pool, _Recorded(self.passes), stopwatch("cpu"), self._keep)
 
-    def _keep(self, job_id: str, outcome: Image | JobError) -> None:
+    def _keep(self, job_id: str, outcome: Image | Preview | JobError) -> None:
         assert job_id not in self.outcomes, "a job was reported twice"
-        self.outcomes[job_id] = outcome
+        if isinstance(outcome, Preview):
+            self.previews[job_id].append(outcome)
+        else:
+            self.outcomes[job_id] = outcome
 
     def run(self, *jobs: Job, late: Callable[[int], list[Job]] = lambda step: []) -> None:
         """Steps until nothing is left; `late(step)` gives jobs that arrive before that step."""

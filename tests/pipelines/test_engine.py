@@ -149,3 +149,18 @@ def test_an_unknown_model_fails_its_job_alone(rig: Rig, jobs: Jobs, plain: Plain
     rig.outcomes.clear()
     rig.run(good)
     assert_same(rig.pixels(good), plain(good))
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_previews_come_before_the_image_and_change_nothing(
+    family: str, rig: Rig, jobs: Jobs, plain: Plain
+) -> None:
+    shown, *others = jobs(family)
+    shown = replace(shown, previews=2)
+    rig.run(shown, *others)
+    assert [preview.index for preview in rig.previews[shown.id]] == [0, 1]
+    assert list(rig.previews) == [shown.id]
+    last = np.frombuffer(rig.previews[shown.id][-1].image.pixels, np.uint8).astype(int)
+    assert np.abs(last.reshape(64, 64, 3) - rig.pixels(shown)).mean() > 0
+    for job in (shown, *others):
+        assert_same(rig.pixels(job), plain(job))

@@ -86,6 +86,6 @@ def test_a_fork_shares_weights_and_nothing_that_changes(residents: dict[str, Res
     mine, other = fork(pipe), fork(pipe)
     assert mine.unet is pipe.unet
     mine.scheduler.set_timesteps(7)
-    mine._guidance_scale = 3.0
-    assert other.scheduler.num_inference_steps is None
-    assert not hasattr(other, "_guidance_scale")
+    mine._guidance_scale = "mine"
+    assert other.scheduler.num_inference_steps != 7
+    assert getattr(other, "_guidance_scale", None) != "mine"

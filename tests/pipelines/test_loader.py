@@ -62,7 +62,7 @@ def test_a_named_pipeline_class_wins(tiny_registry: Registry) -> None:
     assert type(resident.pipe).__name__ == "FluxPipeline"
 
 
-def test_a_decoder_that_overflows_in_float16_is_widened_once_for_all_lanes(
+def test_an_autoencoder_that_overflows_in_float16_is_wide_for_all_lanes(
     tiny_registry: Registry, jobs
 ) -> None:
     half = load(spec(dtype="float16"), tiny_registry.path("sdxl"), "cpu", Memory(2**20))

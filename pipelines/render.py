@@ -1,0 +1,39 @@
+"""A lane's whole life: its own fork of the pipeline, called once, and the pixels it gives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pipelines.core import Image, Preview
+from pipelines.lanes import Lane, fork
+from pipelines.loader import Resident
+from pipelines.preview import Estimator, due
+from pipelines.tasks import task
+
+
+def render(lane: Lane, model: Resident, show: Callable[[Preview], None]) -> Image:
+    """Called inside the lane; `show` gets the previews that its job asked for."""
+    job = lane.job
+    pipe = fork(model.pipe_for(job.task))
+    estimator = Estimator(pipe) if job.previews else None
+    shown = 0
+
+    def on_step_end(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        nonlocal shown
+        lane.step_ended(pipe.num_timesteps - step - 1)
+        if estimator and due(step, pipe.num_timesteps, job.previews):
+            estimate = estimator.image(job.width, job.height)
+            if estimate is not None:
+                show(Preview(shown, to_image(estimate[0])))
+                shown += 1
+        return tensors
+
+    return to_image(task(job.task)(pipe, job, on_step_end)[0])
+
+
+def to_image(pixels: torch.Tensor) -> Image:
+    """(3, height, width) in [0, 1] -> 8 bits, rounded as diffusers rounds them for PIL."""
+    rounded = (pixels.float() * 255).round().to(torch.uint8)
+    rows = rounded.permute(1, 2, 0).contiguous().cpu().numpy()
+    return Image(width=rows.shape[1], height=rows.shape[0], pixels=rows.data.cast("B"))
