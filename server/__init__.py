@@ -1,1 +1,1 @@
-"""The HTTP side of darkroom: the Images API, its queue and its fleet of workers. Never imports torch."""
+"""The HTTP side of darkroom: the Images API, its queue and its workers. Never imports torch."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from itertools import count
 
+from pipelines.core import Preview
 from pipelines.messages import Cancel, Run, State
 from server.process import WorkerProcess
 from server.queue import Ticket
@@ -82,6 +83,12 @@ class Device:
     def send(self, message: Run | Cancel) -> None:
         if self.process is not None:
             self.process.send(message)
+
+    def show(self, job_id: str, preview: Preview) -> None:
+        """A preview of one of the jobs here; a job that runs again shows some of them again."""
+        ticket = self.tickets.get(job_id)
+        if ticket is not None and ticket.show is not None and not ticket.future.done():
+            ticket.show(ticket.job, preview)
 
     def finish(self, job_id: str, made: bool) -> Ticket | None:
         """A job has come to its end here; returns its ticket."""

@@ -9,14 +9,14 @@ import logging
 import time
 from collections.abc import Sequence
 
-from pipelines.core import Image, Job, WorkerLost
-from pipelines.messages import Begin, Cancel, Failed, Finished, FromWorker, Hello, State
+from pipelines.core import Image, Job, Preview, WorkerLost
+from pipelines.messages import Begin, Cancel, Failed, Finished, FromWorker, Hello, Shown, State
 from pipelines.registry import Registry
 from server.config import Config
 from server.device import Device, devices_of
 from server.errors import Draining, QueueFull
 from server.process import WorkerProcess
-from server.queue import Pace, Queue, Ticket
+from server.queue import Pace, Queue, Show, Ticket
 from server.status import FleetStatus, QueueStatus
 
 MAX_DEATHS = 2
@@ -56,8 +56,10 @@ class Fleet:
         for device in self._devices:
             device.kill()
 
-    def submit(self, jobs: Sequence[Job]) -> list[asyncio.Future[Image]]:
+    def submit(self, jobs: Sequence[Job], show: Show | None = None) -> list[asyncio.Future[Image]]:
         """Accept all of the jobs or none; cancelling a future frees its lane at the next step.
+
+        `show` is told of the previews that the jobs ask for, until their futures are done.
 
         Raises QueueFull with the predicted wait, and Draining. A future fails with a `JobError`.
         """
@@ -67,7 +69,7 @@ class Fleet:
             raise QueueFull(self._pace.wait_s(len(self._tickets) + len(jobs) - self._capacity))
         if not self._tickets:
             self._pace.began(time.monotonic())
-        futures = [self._accept(job) for job in jobs]
+        futures = [self._accept(job, show) for job in jobs]
         self._dispatch()
         return futures
 
@@ -83,8 +85,8 @@ class Fleet:
             ),
         )
 
-    def _accept(self, job: Job) -> asyncio.Future[Image]:
-        ticket = Ticket(job, asyncio.get_running_loop().create_future())
+    def _accept(self, job: Job, show: Show | None) -> asyncio.Future[Image]:
+        ticket = Ticket(job, asyncio.get_running_loop().create_future(), show)
         self._tickets.add(ticket)
         self._queue.add(ticket)
         ticket.future.add_done_callback(lambda future: self._answered(ticket))
@@ -137,6 +139,8 @@ class Fleet:
                 self._add_devices(others)
             case State():
                 device.says(message)
+            case Shown(job_id, index, width, height):
+                device.show(job_id, Preview(index, Image(width, height, pixels)))
             case Finished(job_id, width, height):
                 self._finish(device, job_id, Image(width, height, pixels))
             case Failed(job_id, error):

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from pipelines.messages import Begin, Finished, FromWorker, ToWorker
+from pipelines.messages import Begin, Finished, FromWorker, Shown, ToWorker
 
 Hear = Callable[[FromWorker, bytes], None]
-"""(message, the pixels that follow a `Finished`)."""
+"""(message, the pixels that follow a `Finished` or `Shown`)."""
 
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -73,7 +73,8 @@ class WorkerProcess:
         try:
             while True:
                 message: FromWorker = self._connection.recv()
-                pixels = self._connection.recv_bytes() if isinstance(message, Finished) else b""
+                has_pixels = isinstance(message, Finished | Shown)
+                pixels = self._connection.recv_bytes() if has_pixels else b""
                 self._tell(self._hear, message, pixels)
         except (EOFError, OSError):
             self._outbox.put(None)

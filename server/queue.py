@@ -5,10 +5,13 @@ Bounded; pure bookkeeping with the time given from outside. Knows nothing of dev
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipelines.core import Image, Job
+from pipelines.core import Image, Job, Preview
+
+Show = Callable[[Job, Preview], None]
+"""Told of the previews of a job."""
 
 
 @dataclass(slots=True, eq=False)
@@ -17,6 +20,7 @@ class Ticket:
 
     job: Job
     future: asyncio.Future[Image]
+    show: Show | None = None
     deaths: int = 0
     """How many workers have died with this job."""
 

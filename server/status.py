@@ -1,4 +1,7 @@
-"""What the fleet says of itself: the plain data behind `/status` and `/readyz`. No logic, no imports of ours."""
+"""What the fleet says of itself: the plain data behind `/status` and `/readyz`.
+
+No logic, no imports of ours.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -37,7 +40,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """The whole fleet at one moment; `ready` once every device has loaded what it should at start."""
+    """The whole fleet at one moment; `ready` once every device has loaded what it should."""
 
     ready: bool
     devices: list[DeviceStatus]

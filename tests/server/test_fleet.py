@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -68,6 +69,12 @@ async def image(fleet: Fleet, job: Job) -> bytes:
     return bytes((await fleet.submit([job])[0]).pixels)
 
 
+def same(one: bytes, other: bytes) -> bool:
+    """Within 1/255: in other company, the same sums are taken in another order."""
+    pixels = (np.frombuffer(each, np.uint8).astype(int) for each in (one, other))
+    return bool(np.abs(np.subtract(*pixels)).max() <= 1)
+
+
 def kill(fleet: Fleet) -> None:
     pid = fleet.status().devices[0].pid
     assert pid is not None
@@ -83,7 +90,7 @@ def test_a_jobs_life_and_the_workers_death(registry: Registry) -> None:
         await until(lambda: fleet.status().ready)
         in_peace = bytes((await first).pixels)
         assert len(in_peace) == 3 * 64 * 64
-        assert await image(fleet, replace(JOB, id="2", seed=2)) != in_peace
+        assert not same(await image(fleet, replace(JOB, id="2", seed=2)), in_peace)
         await check_cancelling(fleet)
         await check_a_broken_model(fleet, in_peace)
         await check_a_killed_worker(fleet, in_peace)
@@ -104,7 +111,7 @@ async def check_a_broken_model(fleet: Fleet, in_peace: bytes) -> None:
     broken, good = fleet.submit([replace(JOB, id="3", model="broken"), replace(JOB, id="4")])
     with pytest.raises(ModelUnavailable, match="broken"):
         await broken
-    assert bytes((await good).pixels) == in_peace
+    assert same((await good).pixels, in_peace)
 
 
 async def check_a_killed_worker(fleet: Fleet, in_peace: bytes) -> None:
@@ -113,7 +120,7 @@ async def check_a_killed_worker(fleet: Fleet, in_peace: bytes) -> None:
     await until(lambda: fleet.status().devices[0].lanes == 4)
     kill(fleet)
     images = await asyncio.gather(*futures[:3])
-    assert {bytes(image.pixels) for image in images} == {in_peace}
+    assert all(same(image.pixels, in_peace) for image in images)
     assert fleet.status().devices[0].pid != before
     futures[3].cancel()
 
@@ -128,7 +135,7 @@ async def check_a_job_that_kills(fleet: Fleet, in_peace: bytes) -> None:
         await until(lambda: fleet.status().devices[0].lanes == 0)
     with pytest.raises(WorkerLost):
         await lost
-    assert await image(fleet, replace(JOB, id="after")) == in_peace
+    assert same(await image(fleet, replace(JOB, id="after")), in_peace)
 
 
 def test_a_full_queue_takes_nothing_and_draining_finishes_everything(registry: Registry) -> None:
@@ -154,7 +161,7 @@ def test_two_workers_share_the_work_and_the_cores(registry: Registry) -> None:
         await until(lambda: fleet.status().ready)
         jobs = [replace(JOB, id=f"s{i}", steps=20) for i in range(8)]
         images = await asyncio.gather(*fleet.submit(jobs))
-        assert len({bytes(image.pixels) for image in images}) == 1
+        assert all(same(image.pixels, images[0].pixels) for image in images)
         devices = fleet.status().devices
         assert [device.id for device in devices] == ["cpu:0", "cpu:1"]
         assert [device.images_done for device in devices] == [4, 4]

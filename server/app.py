@@ -1,0 +1,83 @@
+"""`create_app`: the parts of a server, put together. Nothing happens at import."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from pipelines.registry import Registry
+from server.auth import load_keys
+from server.config import Config, ConfigError
+from server.fleet import Fleet
+from server.handlers import handlers
+from server.headers import Envelope
+from server.links import Links, load_key
+from server.routes import generations, health, models, results
+from server.services import Services
+from server.store import Store
+
+_SWEEP_EVERY_S = 60
+_NOTHING_LEAVES: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(config: Config, registry: Registry, fleet: Fleet) -> FastAPI:
+    """The ASGI application; raises ConfigError if its files cannot be used."""
+    services = _assemble(config, registry, fleet)
+    app = FastAPI(
+        title="darkroom",
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry=_NOTHING_LEAVES,
+        middleware=[Middleware(Envelope)],
+        exception_handlers=handlers(),
+        lifespan=_lifespan,
+    )
+    app.state.services = services
+    for group in (generations, models, health, results):
+        app.include_router(group.router)
+    return app
+
+
+def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
+    keys = load_keys(config.api_keys)
+    try:
+        store = Store(config.data_dir / "images")
+        links = Links(load_key(config.data_dir / "link.key"))
+    except OSError as error:
+        raise ConfigError(f"--data-dir {config.data_dir}: cannot be used: {error}") from error
+    threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode")
+    return Services(config, registry, fleet, keys, store, links, threads, int(time.time()))
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    await services.fleet.start()
+    sweeper = asyncio.create_task(_keep_sweeping(services))
+    try:
+        yield
+    finally:
+        sweeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeper
+        await services.fleet.stop()
+        services.threads.shutdown()
+
+
+async def _keep_sweeping(services: Services) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            await loop.run_in_executor(services.threads, services.store.sweep)
+        except OSError:
+            _log.exception("expired results could not be removed")
+        await asyncio.sleep(_SWEEP_EVERY_S)

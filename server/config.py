@@ -1,0 +1,89 @@
+"""The settings of one server: a single frozen object, with every default in one place.
+
+Knows what is allowed, not where it came from: flags and the environment are read by `cli` alone.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class ConfigError(ValueError):
+    """The settings cannot be served with; the message is one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What `darkroom serve` was told."""
+
+    weights: Path = Path("weights.yaml")
+    """The models that may be served."""
+    models_dir: Path = Path("models")
+    """Where the weights of `hub:` entries lie."""
+    data_dir: Path = Path("data")
+    """What the server writes: results, and the key that signs their links."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    devices: tuple[str, ...] = ("auto",)
+    """`("auto",)`, or a worker process for each of `cpu`, `cuda:0`, …"""
+    api_keys: Path | None = None
+    """A file of bearer keys; without one, any key or none will do."""
+    no_auth: bool = False
+    """Serve an address that others can reach although there are no keys."""
+    public_url: str | None = None
+    """How clients reach this server, where that is not the Host they send."""
+    max_queue: int = 64
+    """How many images may wait or run at once."""
+
+    def __post_init__(self) -> None:
+        _check_address(self.host, self.port)
+        _check_devices(self.devices)
+        _check_public_url(self.public_url)
+        if self.max_queue < 1:
+            raise ConfigError(f"--max-queue must be at least 1, not {self.max_queue}")
+        if self.api_keys and self.no_auth:
+            raise ConfigError("--api-keys and --no-auth contradict each other: give one of them")
+        if not (self.api_keys or self.no_auth or self.is_local):
+            raise ConfigError(
+                f"--host {self.host} can be reached from other machines and there are no keys: "
+                "give --api-keys FILE, or --no-auth if that is meant"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host == "localhost" or _is_loopback(self.host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_address(host: str, port: int) -> None:
+    if not host:
+        raise ConfigError("--host must name an address, for example 127.0.0.1 or 0.0.0.0")
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port must be between 0 and 65535, not {port}")
+
+
+def _check_devices(devices: tuple[str, ...]) -> None:
+    if devices == ("auto",):
+        return
+    if not devices:
+        raise ConfigError("--devices must name at least one device")
+    for device in devices:
+        if not re.fullmatch(r"cpu|cuda:\d+", device):
+            raise ConfigError(f"--devices: '{device}' is not auto, cpu or cuda:N")
+
+
+def _check_public_url(url: str | None) -> None:
+    if url is None:
+        return
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(f"--public-url must look like https://images.example.org, not '{url}'")

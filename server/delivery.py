@@ -1,0 +1,68 @@
+"""Jobs -> the answer to their request: run, encoded, and handed over inline or by a link.
+
+Shared by every endpoint that makes images. Knows the fleet's seam; not how a request was read.
+"""
+
+import asyncio
+import re
+import time
+
+import pybase64
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipelines.core import Image, Job
+from server import headers
+from server.contract import ImageRequest
+from server.encode import SUFFIXES, encode, texts_of
+from server.kinds import Integer
+from server.plan import unused
+from server.responses import Result, images_body
+from server.services import Services
+from server.waiting import all_or_none
+
+
+async def answer(
+    request: Request, wanted: ImageRequest, jobs: list[Job], services: Services
+) -> Response:
+    """Run the jobs and answer with all of their images; raises an ApiError or a JobError."""
+    # What the queue can never hold would otherwise be put off for ever.
+    Integer(1, services.config.max_queue).read("n", len(jobs))
+    loop = asyncio.get_running_loop()
+    base_url = services.config.public_url or _base_url(request)
+
+    async def finish(index: int, image: Image) -> Result:
+        return await loop.run_in_executor(
+            services.threads, _result, image, jobs[index], wanted, services, base_url
+        )
+
+    results = await all_or_none(services.fleet.submit(jobs), finish, request.receive)
+    response = Response(
+        images_body(wanted, results, created=int(time.time())), media_type="application/json"
+    )
+    response.headers[headers.MODEL] = wanted.model
+    response.headers[headers.SEEDS] = ",".join(str(job.seed) for job in jobs)
+    ignored = (*wanted.ignored, *unused(jobs[0]))
+    if ignored:
+        response.headers[headers.IGNORED] = ",".join(ignored)
+    return response
+
+
+def _result(
+    image: Image, job: Job, wanted: ImageRequest, services: Services, base_url: str
+) -> Result:
+    delivery = wanted.delivery
+    file = encode(image, delivery, texts_of(job))
+    if delivery.response_format == "b64_json":
+        return Result(job.seed, b64_json=pybase64.b64encode_as_string(file))
+    name = services.store.save(file, SUFFIXES[delivery.output_format])
+    return Result(job.seed, url=services.links.make(base_url, name, time.time()))
+
+
+def _base_url(request: Request) -> str:
+    """Where the client found this server: what it sent as Host, if that can be one."""
+    host = request.headers.get("host", "")
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", host):
+        address, port = request.scope["server"]
+        host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{request.scope['scheme']}://{host}"

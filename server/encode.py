@@ -1,0 +1,65 @@
+"""A job's pixels -> the file that the client asked for.
+
+Pure functions, to be called off the event loop. Knows sizes and formats; not where a file goes.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from pipelines.core import Image, Job
+from server.contract import Delivery, OutputFormat
+from server.png import write_png
+from server.sizes import Size
+
+SUFFIXES: Mapping[OutputFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+"""How the name of a file of each format ends."""
+
+_BEST_JPEG = 95  # above it a JPEG grows and looks the same
+
+
+def encode(image: Image, delivery: Delivery, texts: Mapping[str, str]) -> bytes:
+    """The image in the size and format of the delivery."""
+    pixels = _sized(image, delivery.size)
+    if delivery.output_format == "png":
+        return write_png(pixels, texts)
+    file = BytesIO()
+    best = _BEST_JPEG if delivery.output_format == "jpeg" else 100
+    quality = min(delivery.compression, best)
+    Pillow.fromarray(pixels).save(file, delivery.output_format, quality=quality)
+    return file.getvalue()
+
+
+def texts_of(job: Job) -> dict[str, str]:
+    """What a PNG says of how it was made."""
+    texts = {
+        "prompt": job.prompt,
+        "model": job.model,
+        "seed": str(job.seed),
+        "steps": str(job.steps),
+        "guidance_scale": f"{job.guidance_scale:g}",
+        "software": "darkroom",
+    }
+    if job.negative_prompt:
+        texts["negative_prompt"] = job.negative_prompt
+    return texts
+
+
+def _sized(image: Image, size: Size) -> NDArray[np.uint8]:
+    pixels = np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, 3)
+    have = image.width, image.height
+    if have == size:
+        return pixels
+    resized = Pillow.fromarray(pixels).resize(size, Pillow.Resampling.LANCZOS, _middle(have, size))
+    return np.asarray(resized)
+
+
+def _middle(have: Size, want: Size) -> tuple[float, float, float, float]:
+    """The largest part, in the middle, that has the wanted shape: so that a circle stays one."""
+    scale = min(have[0] / want[0], have[1] / want[1])
+    width, height = want[0] * scale, want[1] * scale
+    left, top = (have[0] - width) / 2, (have[1] - height) / 2
+    return left, top, left + width, top + height

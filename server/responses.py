@@ -1,0 +1,100 @@
+"""Results and errors -> the bytes of an answer, in the shape of each profile.
+
+Knows JSON; not where the images come from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from pipelines.registry import Level
+from server import errors
+from server.contract import ImageRequest
+
+_TOKENS_PER_SQUARE: Mapping[Level, int] = {"low": 272, "medium": 1056, "high": 4160}
+_BYTES_PER_TEXT_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One finished image, as it is handed over."""
+
+    seed: int
+    url: str | None = None
+    b64_json: str | None = None
+
+
+def images_body(request: ImageRequest, results: list[Result], created: int) -> bytes:
+    """The body that answers a request for images."""
+    data = [_entry(request, result) for result in results]
+    if not request.profile.describes:
+        return orjson.dumps({"created": created, "data": data})
+    width, height = request.delivery.size
+    body: dict[str, Any] = {
+        "created": created,
+        "background": "opaque",
+        "data": data,
+        "output_format": request.delivery.output_format,
+        "quality": request.quality or "medium",
+    }
+    if request.safety_identifier is not None:
+        body["safety_identifier"] = request.safety_identifier
+    body |= {"size": f"{width}x{height}", "usage": usage(request)}
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2)
+
+
+def usage(request: ImageRequest) -> dict[str, Any]:
+    """Tokens, so that bookkeeping written for the original goes on working.
+
+    Text: the prompt's UTF-8 bytes / 4, rounded up. Image: 272, 1056 or 4160 (low, medium, high) for
+    each 1024x1024 pixels, rounded, times n.
+    """
+    text = -(-len(request.prompt.encode()) // _BYTES_PER_TEXT_TOKEN)
+    width, height = request.delivery.size
+    image = round(_TOKENS_PER_SQUARE[request.level] * width * height / 1024**2) * request.n
+    return {
+        "input_tokens": text,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": text},
+        "output_tokens": image,
+        "output_tokens_details": {"image_tokens": image, "text_tokens": 0},
+        "total_tokens": text + image,
+    }
+
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """Plain data as JSON."""
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def error_response(error: Exception) -> Response:
+    """The contract's envelope for an error, always with all four keys."""
+    answer = errors.answer(error)
+    content = {
+        "message": errors.message(error),
+        "type": answer.type,
+        "param": getattr(error, "param", None),
+        "code": answer.code,
+    }
+    response = json_response({"error": content}, answer.status)
+    response.headers.update(getattr(error, "headers", {}))
+    if answer.retry_after_s:
+        response.headers["retry-after"] = str(answer.retry_after_s)
+    if not answer.retry:
+        response.headers["x-should-retry"] = "false"
+    return response
+
+
+def _entry(request: ImageRequest, result: Result) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    if request.profile.revises:
+        entry["revised_prompt"] = request.prompt
+    if result.url is not None:
+        entry["url"] = result.url
+    if result.b64_json is not None:
+        entry["b64_json"] = result.b64_json
+    if request.extensions:
+        entry["seed"] = result.seed
+    return entry

@@ -1,0 +1,19 @@
+"""`POST /v1/images/generations`: a prompt goes in, images come out."""
+
+from fastapi import APIRouter, Request, Response
+
+from server.body import read_json
+from server.contract import read_generation
+from server.delivery import answer
+from server.plan import plan
+from server.services import Caller, Parts
+
+router = APIRouter()
+
+
+@router.post("/v1/images/generations")
+async def create_image(request: Request, parts: Parts, caller: Caller) -> Response:
+    """Make `n` images of a prompt."""
+    wanted = read_generation(await read_json(request), parts.registry)
+    jobs = plan(wanted, parts.registry, request.state.request_id, caller)
+    return await answer(request, wanted, jobs, parts)

@@ -1,0 +1,49 @@
+"""What the routes need, put together once by `app` and reached through the request. No logic."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from pipelines.registry import Registry
+from server.auth import Keys
+from server.config import Config
+from server.fleet import Fleet
+from server.links import Links
+from server.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One server's parts."""
+
+    config: Config
+    registry: Registry
+    fleet: Fleet
+    keys: Keys
+    store: Store
+    links: Links
+    threads: Executor
+    """For what would hold the event loop: encoding, and the disk."""
+    started: int
+    """When, in Unix time."""
+
+
+async def services_of(request: Request) -> Services:
+    """The parts that `app` put together."""
+    services: Services = request.app.state.services
+    return services
+
+
+Parts = Annotated[Services, Depends(services_of)]
+"""A route's parameter: the parts of its server."""
+
+
+async def caller_of(request: Request, parts: Parts) -> str:
+    """The name behind the request's key; raises MissingKey or WrongKey."""
+    return parts.keys.caller(request.headers.get("authorization"))
+
+
+Caller = Annotated[str, Depends(caller_of)]
+"""A route's parameter: who asks. It closes the route to those without a key."""

@@ -1,0 +1,29 @@
+"""What every error answer has in common."""
+
+import re
+from typing import Any
+
+
+def assert_error_shape(response: Any) -> dict[str, Any]:
+    """The contract's envelope, with all four keys, and the headers of every answer; the error."""
+    assert response.headers["content-type"] == "application/json"
+    assert_common_headers(response)
+    body = response.json()
+    assert list(body) == ["error"]
+    error: dict[str, Any] = body["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert isinstance(error["message"], str) and error["message"]
+    assert isinstance(error["type"], str) and error["type"]
+    assert error["param"] is None or isinstance(error["param"], str)
+    assert error["code"] is None or isinstance(error["code"], str)
+    assert "Traceback" not in error["message"]
+    return error
+
+
+def assert_common_headers(response: Any) -> None:
+    """The headers that no answer lacks."""
+    assert re.fullmatch(r"req_[0-9a-f]{32}", response.headers["x-request-id"])
+    assert response.headers["openai-version"] == "2020-10-01"
+    assert response.headers["openai-processing-ms"].isdecimal()
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "X-Request-ID" in response.headers["access-control-expose-headers"]

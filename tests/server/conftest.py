@@ -1,0 +1,75 @@
+"""The app over a fake fleet, with a registry of one installed model and one that is not."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipelines.registry import Registry
+from server.app import create_app
+from server.config import Config
+from tests.server.fakes import FakeFleet
+
+PRESETS = (
+    "{low: {steps: 4, guidance_scale: 0}, medium: {steps: 8, guidance_scale: 1.5}, "
+    "high: {steps: 16, guidance_scale: 3}}"
+)
+
+WEIGHTS = f"""
+models:
+  demo:
+    source: demo
+    dtype: float32
+    native: {{smallest: 64, largest: 64, multiple: 16}}
+    quality: {PRESETS}
+  absent:
+    source: hub:somebody/absent
+    dtype: float32
+    native: {{smallest: 64, largest: 64, multiple: 16}}
+    quality: {PRESETS}
+names:
+  dall-e-2: [demo]
+  dall-e-3: [absent, demo]
+  gpt-image-1: [demo]
+  gpt-image-2: [demo]
+  gpt-image-2.5-flare: [demo]
+  flux-schnell: [demo]
+  only-absent: [absent]
+"""
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "model_index.json").write_text("{}")
+    (tmp_path / "weights.yaml").write_text(WEIGHTS)
+    return Registry(tmp_path / "weights.yaml", tmp_path / "models")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(weights=tmp_path / "weights.yaml", data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def fleet() -> FakeFleet:
+    return FakeFleet()
+
+
+@pytest.fixture
+def client(config: Config, registry: Registry, fleet: FakeFleet) -> Iterator[TestClient]:
+    with TestClient(create_app(config, registry, fleet), "http://darkroom.test") as client:
+        yield client
+
+
+@pytest.fixture
+def generate(client: TestClient) -> Callable[..., Any]:
+    """POST a body of these parameters; the prompt is there unless it is given."""
+
+    def post(**parameters: Any) -> Any:
+        body = {"prompt": "a red circle", **parameters}
+        return client.post("/v1/images/generations", json=body)
+
+    return post

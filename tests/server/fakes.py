@@ -1,0 +1,78 @@
+"""A fleet without devices: the seam's methods, and pictures that follow from the job alone."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pipelines.core import Image, Job
+from server.errors import QueueFull
+from server.status import DeviceStatus, FleetStatus, Loading, QueueStatus
+
+
+def picture(job: Job) -> Image:
+    """A smooth picture with a little grain: photographs compress like it."""
+    rng = np.random.default_rng(job.seed)
+    y, x = np.mgrid[0 : job.height, 0 : job.width].astype(np.float32)
+    waves = [np.sin(x / rng.uniform(9, 40) + y / rng.uniform(9, 40)) for _ in range(3)]
+    pixels = 127 + 100 * np.stack(waves, axis=-1) + rng.normal(0, 1, (job.height, job.width, 3))
+    return Image(job.width, job.height, pixels.clip(0, 255).astype(np.uint8).tobytes())
+
+
+class FakeFleet:
+    """Answers every job at the next turn of the loop, unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.futures: list[asyncio.Future[Image]] = []
+        self.outcome: Callable[[Job], Image | Exception] = picture
+        self.delay_s: float | None = 0
+        """None: never answer."""
+        self.room: int | None = None
+        """How many more jobs are accepted."""
+        self.wait_s = 7.2
+        self.loading: list[Loading] = []
+        self.life: list[str] = []
+
+    async def start(self) -> None:
+        self.life.append("started")
+
+    async def stop(self) -> None:
+        self.life.append("stopped")
+
+    def kill(self) -> None:
+        self.life.append("killed")
+        print("the fleet was killed", file=sys.stderr, flush=True)
+
+    def submit(self, jobs: Sequence[Job]) -> list[asyncio.Future[Image]]:
+        if self.room is not None and len(jobs) > self.room:
+            raise QueueFull(self.wait_s)
+        self.jobs += jobs
+        futures = [self._run(job) for job in jobs]
+        self.futures += futures
+        return futures
+
+    def status(self) -> FleetStatus:
+        ready = not self.loading
+        device = DeviceStatus(
+            "cpu", 4711, "ready" if ready else "loading", ["demo"], self.loading, lanes=0
+        )
+        depth = sum(not future.done() for future in self.futures)
+        return FleetStatus(ready, [device], QueueStatus(depth, wait_s=0.0))
+
+    def _run(self, job: Job) -> asyncio.Future[Image]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Image] = loop.create_future()
+        if self.delay_s is not None:
+            loop.call_later(self.delay_s, self._answer, job, future)
+        return future
+
+    def _answer(self, job: Job, future: asyncio.Future[Image]) -> None:
+        if future.done():
+            return
+        outcome = self.outcome(job)
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -1,0 +1,51 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.config import Config, ConfigError
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"host": "0.0.0.0"}, "--api-keys FILE, or --no-auth"),
+        ({"host": "192.168.1.7"}, "--api-keys FILE, or --no-auth"),
+        ({"host": "::"}, "--api-keys FILE, or --no-auth"),
+        ({"host": "example.org"}, "--api-keys FILE, or --no-auth"),
+        ({"host": ""}, "--host"),
+        ({"port": -1}, "--port"),
+        ({"port": 65536}, "--port"),
+        ({"max_queue": 0}, "--max-queue"),
+        ({"devices": ()}, "--devices"),
+        ({"devices": ("cpu", "gpu")}, "'gpu' is not auto, cpu or cuda:N"),
+        ({"devices": ("auto", "cpu")}, "'auto' is not"),
+        ({"public_url": "images.example.org"}, "--public-url"),
+        ({"public_url": "ftp://example.org"}, "--public-url"),
+        ({"public_url": "https://example.org/?a=b"}, "--public-url"),
+        ({"api_keys": Path("keys"), "no_auth": True}, "contradict"),
+    ],
+)
+def test_refuses_what_it_cannot_serve_with(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        Config(**settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"host": "localhost"},
+        {"host": "::1"},
+        {"host": "127.0.0.2"},
+        {"host": "0.0.0.0", "no_auth": True},
+        {"host": "0.0.0.0", "api_keys": Path("keys")},
+        {"devices": ("cpu", "cpu")},
+        {"devices": ("cuda:0", "cuda:11")},
+        {"public_url": "https://example.org/images"},
+        {"port": 0},
+    ],
+)
+def test_accepts(settings: dict[str, Any]) -> None:
+    Config(**settings)

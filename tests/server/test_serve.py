@@ -1,0 +1,272 @@
+"""The real server: sockets, clients, signals."""
+
+import asyncio
+import base64
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from pipelines.registry import Registry
+from server.app import create_app
+from server.config import Config, ConfigError
+from server.serve import Server, bind, url_of
+from tests.server.fakes import FakeFleet
+
+GOOD = b'{"prompt": "a cat", "model": "demo", "size": "64x64"}'
+HEAD = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def url(tmp_path: Path, registry: Registry, fleet: FakeFleet) -> Iterator[str]:
+    """The app over the fake fleet, served by a thread of this process."""
+    config = Config(data_dir=tmp_path / "data", port=0)
+    listener = bind(config)
+    app = create_app(config, registry, fleet)  # type: ignore[arg-type]
+    announced = threading.Event()
+
+    async def announce() -> None:
+        announced.set()
+
+    server = Server(app, kill=fleet.kill, announce=announce)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    where = url_of(listener)
+    thread.start()
+    assert announced.wait(10)
+    yield where
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def wire(url: str) -> Iterator[socket.socket]:
+    """A bare connection to it."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        yield connection
+
+
+def test_a_200_mb_body_is_refused_before_it_is_read(wire: socket.socket, fleet: FakeFleet) -> None:
+    wire.sendall(HEAD + b"Content-Length: 200000000\r\n\r\n")
+    assert wire.recv(100).startswith(b"HTTP/1.1 413 ")
+    assert fleet.jobs == []
+
+
+def test_an_endless_body_is_refused_at_the_limit(wire: socket.socket) -> None:
+    wire.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    for _ in range(18):
+        wire.sendall(chunk)
+    assert wire.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_expect_100_continue(wire: socket.socket) -> None:
+    wire.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(GOOD))
+    assert wire.recv(100).startswith(b"HTTP/1.1 100 ")
+    wire.sendall(GOOD)
+    assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_expect_100_continue_with_a_body_that_is_too_large(wire: socket.socket) -> None:
+    wire.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 200000000\r\n\r\n")
+    assert wire.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_leaves_frees_its_jobs(wire: socket.socket, fleet: FakeFleet) -> None:
+    fleet.delay_s = None
+    body = GOOD.replace(b"}", b', "n": 3}')
+    wire.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    wait_for(lambda: len(fleet.futures) == 3)
+    assert not any(future.done() for future in fleet.futures)
+    wire.close()
+    wait_for(lambda: all(future.cancelled() for future in fleet.futures))
+
+
+def test_a_client_that_leaves_with_half_its_body_sent(wire: socket.socket, url: str) -> None:
+    wire.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+    wire.close()
+    assert httpx.get(f"{url}/healthz").status_code == 200
+
+
+def test_the_official_client(url: str, fleet: FakeFleet) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="anything", max_retries=0) as client:
+        made = client.images.generate(
+            model="flux-schnell", prompt="a cat", n=2, response_format="b64_json", size="64x64",
+            extra_body={"seed": 7},
+        )  # fmt: skip
+        assert made.data and len(made.data) == 2
+        assert all(base64.b64decode(it.b64_json or "")[:4] == b"\x89PNG" for it in made.data)
+        assert [job.seed for job in fleet.jobs] == [7, 8]
+        (linked,) = client.images.generate(model="dall-e-3", prompt="a cat").data or []
+        assert linked.revised_prompt == "a cat"
+        assert httpx.get(linked.url or "").content[:4] == b"\x89PNG"
+        described = client.images.generate(model="gpt-image-1", prompt="a cat", user="me")
+        assert described.usage and described.usage.total_tokens > 0
+        assert {model.id for model in client.models.list()} >= {"dall-e-3", "demo"}
+        assert client.models.retrieve("dall-e-3").id == "dall-e-3"
+
+
+def test_the_official_client_sees_our_errors_as_its_own(url: str, fleet: FakeFleet) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="anything") as client:
+        with pytest.raises(openai.BadRequestError) as bad:
+            client.images.generate(model="gpt-5", prompt="a cat")
+        assert (bad.value.code, bad.value.param) == ("invalid_value", "model")
+        assert (bad.value.request_id or "").startswith("req_")
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("gpt-5")
+        fleet.outcome = lambda job: RuntimeError("broken")
+        fleet.jobs.clear()
+        with pytest.raises(openai.InternalServerError):
+            client.with_options(max_retries=0).images.generate(prompt="a cat")
+        fleet.room, fleet.wait_s = 0, 3
+        with pytest.raises(openai.RateLimitError) as full:
+            client.with_options(max_retries=0).images.generate(prompt="a cat")
+        assert full.value.response.headers["retry-after"] == "3"
+
+
+def test_the_official_client_does_not_retry_what_no_retry_mends(url: str, fleet: FakeFleet) -> None:
+    from pipelines.core import JobFailed
+
+    fleet.outcome = lambda job: JobFailed("always")
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="anything", max_retries=2) as client:
+        with pytest.raises(openai.InternalServerError):
+            client.images.generate(prompt="a cat", model="demo", size="64x64")
+    assert len(fleet.jobs) == 1
+
+
+def test_the_official_asynchronous_client(url: str) -> None:
+    async def main() -> None:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="anything") as client:
+            ask = client.images.generate
+            made = await asyncio.gather(
+                *(ask(model="gpt-image-1", prompt="a cat") for _ in range(4))
+            )
+            assert all(answer.data and answer.data[0].b64_json for answer in made)
+
+    asyncio.run(main())
+
+
+def test_the_loop_is_free_while_images_are_encoded(url: str) -> None:
+    done = threading.Event()
+    slowest = 0.0
+
+    def make_large_ones() -> None:
+        body = {"prompt": "a", "model": "gpt-image-2", "size": "2880x2880", "output_format": "webp"}
+        httpx.post(f"{url}/v1/images/generations", json=body, timeout=60).raise_for_status()
+        done.set()
+
+    thread = threading.Thread(target=make_large_ones)
+    thread.start()
+    with httpx.Client(base_url=url) as client:
+        client.get("/healthz")
+        while not done.is_set():
+            began = time.monotonic()
+            client.get("/healthz")
+            slowest = max(slowest, time.monotonic() - began)
+    thread.join()
+    assert 0 < slowest < 0.3
+
+
+class Process:
+    """The server as a process of its own, whose every job takes `delay_s`."""
+
+    def __init__(self, folder: Path, delay_s: float) -> None:
+        command = [sys.executable, "-m", "tests.server.fake_server", str(folder), str(delay_s)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr
+        line = next(line for line in self.process.stderr if "ready at" in line)
+        self.url = line.split("ready at ")[1].split()[0]
+
+    def ask(self) -> tuple[threading.Thread, list[int]]:
+        """Begin a request; its thread, and where its status will be."""
+        answers: list[int] = []
+
+        def run() -> None:
+            try:
+                path = f"{self.url}/v1/images/generations"
+                answers.append(httpx.post(path, json={"prompt": "a"}, timeout=30).status_code)
+            except httpx.HTTPError:
+                answers.append(0)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_for(lambda: httpx.get(f"{self.url}/status").json()["queue"]["depth"] == 1)
+        return thread, answers
+
+
+@pytest.fixture
+def start(tmp_path: Path, registry: Registry) -> Iterator[Callable[[float], Process]]:
+    started: list[Process] = []
+
+    def start(delay_s: float) -> Process:
+        started.append(Process(tmp_path, delay_s))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_lets_what_runs_finish(
+    start: Callable[[float], Process], number: signal.Signals
+) -> None:
+    server = start(1)
+    thread, answers = server.ask()
+    server.process.send_signal(number)
+    time.sleep(0.4)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/healthz")
+    thread.join(10)
+    assert answers == [200]
+    assert server.process.wait(10) == 0
+
+
+def test_a_second_signal_ends_at_once(start: Callable[[float], Process]) -> None:
+    server = start(60)
+    thread, answers = server.ask()
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert server.process.poll() is None
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(2) == 128 + signal.SIGTERM
+    thread.join(10)
+    assert answers == [0]
+    assert "the fleet was killed" in (server.process.stderr.read() if server.process.stderr else "")
+
+
+def test_a_taken_port() -> None:
+    with bind(Config(port=0)) as listener:
+        with pytest.raises(ConfigError, match="cannot listen on 127.0.0.1 port .* in use"):
+            bind(Config(port=listener.getsockname()[1]))
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:"),
+        ("0.0.0.0", "http://127.0.0.1:"),
+        ("::1", "http://[::1]:"),
+    ],
+)
+def test_the_url_that_is_shown(host: str, url: str) -> None:
+    with bind(Config(host=host, port=0, no_auth=True)) as listener:
+        assert url_of(listener).startswith(url)
