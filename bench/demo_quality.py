@@ -1,109 +1,52 @@
 """How well the demo model follows held-out prompts, by plain measurement of its images."""
 
 import argparse
-import random
 import time
-from collections import defaultdict
 from datetime import date
 from pathlib import Path
 
-import torch
 from diffusers import FluxPipeline
-from PIL import Image
-from torch import Tensor
 
-from tools.train_demo.language import forget, prompt
+from tools.train_demo.evaluate import contact_sheet, draw_all, held_out, table
 from tools.train_demo.measure import measure, verdict
-from tools.train_demo.scenes import Scene, random_scene
-
-SIDE = 256
-ROWS = ("background", "colour", "kind", "place", "size", "count")
 
 
-def held_out(count: int, seed: int) -> list[tuple[Scene, str, str]]:
-    """Scenes that training never saw, as far as they are said, with their prompt and its language."""
-    rng, found = random.Random(seed), list[tuple[Scene, str, str]]()
-    while len(found) < count:
-        if (scene := random_scene(rng, pair_share=0.3)).held_out:
-            said, language = forget(scene, rng), ("english", "chinese")[len(found) % 2]
-            found.append((said, prompt(said, rng, language), language))
-    return found
-
-
-@torch.inference_mode()
-def draw(pipeline: FluxPipeline, prompts: list[str], steps: int, seed: int) -> Tensor:
-    """Images [B, 3, SIDE, SIDE] in -1..1, each from its own seed."""
-    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(prompts))]
-    length = pipeline.tokenizer_2.model_max_length
-    images = pipeline(
-        prompts, height=SIDE, width=SIDE, num_inference_steps=steps, max_sequence_length=length,
-        generator=generators, output_type="pt",
-    ).images  # fmt: skip
-    return images.float() * 2 - 1
-
-
-def draw_all(pipeline: FluxPipeline, prompts: list[str], steps: int, batch: int) -> Tensor:
-    """All the prompts' images, a batch at a time."""
-    starts = range(0, len(prompts), batch)
-    return torch.cat([draw(pipeline, prompts[start : start + batch], steps, start) for start in starts])
-
-
-def table(verdicts: list[tuple[Scene, str, dict[str, bool]]]) -> str:
-    """Percentages by language, single shapes and pairs apart, as Markdown."""
-    cells: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for said, language, found in verdicts:
-        crowd = "one shape" if len(said.shapes) == 1 else "two shapes"
-        asked = {**found, "place and size": found.get("place", True) and found.get("size", True)}
-        for name, right in {**asked, "all of it": all(found.values())}.items():
-            cells[f"{crowd}: {name}", language].append(right)
-            cells[f"any: {name}", language].append(right)
-    lines = ["| right | English | Chinese | both | of |", "|---|---|---|---|---|"]
-    for row in sorted({row for row, _ in cells}):
-        parts = [cells[row, "english"], cells[row, "chinese"]]
-        parts.append(parts[0] + parts[1])
-        shares = " | ".join(f"{100 * sum(part) / max(len(part), 1):.1f} %" for part in parts)
-        lines.append(f"| {row} | {shares} | {len(parts[2])} |")
-    return "\n".join(lines)
-
-
-def contact_sheet(images: Tensor, path: Path, columns: int = 8, side: int = 128) -> None:
-    """Writes a grid of the images."""
-    pixels = ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-    sheet = Image.new("RGB", (columns * side, -(-len(pixels) // columns) * side))
-    for index, picture in enumerate(pixels):
-        corner = (index % columns * side, index // columns * side)
-        sheet.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS), corner)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
-
-
-def main() -> None:
-    """Draws, measures, prints the table and writes the sheet."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=Path("weights/demo"))
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--shift", type=float, help="the noise scheduler's, instead of the shipped one")
-    parser.add_argument("--failures", action="store_true", help="show only the images that are wrong")
+    parser.add_argument("--shift", type=float, help="the noise scheduler's, not the shipped one")
+    parser.add_argument("--failures", action="store_true", help="show only what is wrong")
     parser.add_argument("--sheet", type=Path, default=Path("docs/img/demo_quality.png"))
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draws, measures, prints the table and writes the sheet."""
+    options = arguments()
     pipeline = FluxPipeline.from_pretrained(options.weights)
     pipeline.set_progress_bar_config(disable=True)
     if options.shift:
-        pipeline.scheduler = pipeline.scheduler.from_config(pipeline.scheduler.config, shift=options.shift)
+        noise_scheduler = pipeline.scheduler
+        pipeline.scheduler = noise_scheduler.from_config(
+            noise_scheduler.config, shift=options.shift
+        )
     asked = held_out(options.count, options.seed)
     begun = time.perf_counter()
     images = draw_all(pipeline, [text for _, text, _ in asked], options.steps, options.batch)
     each = (time.perf_counter() - begun) / len(asked)
     pairs = zip(asked, measure(images), strict=True)
     verdicts = [(said, language, verdict(said, seen)) for (said, _, language), seen in pairs]
-    wrong = [index for index, (_, _, found) in enumerate(verdicts) if not all(found.values())]
-    print(f"{date.today()}: {len(asked)} held-out prompts, {options.steps} steps, seed {options.seed}, {each:.3f} s an image\n")
+    print(f"{date.today()}, {len(asked)} prompts, {options.steps} steps, {each:.3f} s an image\n")
     print(table(verdicts))
+    wrong = [index for index, (*_, found) in enumerate(verdicts) if not all(found.values())]
     for index in wrong if options.failures else []:
-        print(asked[index][1], "|", [name for name, right in verdicts[index][2].items() if not right])
+        found = verdicts[index][2]
+        print(asked[index][1], "|", [name for name, right in found.items() if not right])
     contact_sheet(images[wrong[:64]] if options.failures else images[:64], options.sheet)
 
 

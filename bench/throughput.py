@@ -12,12 +12,10 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # as many threads for the bare loop as for the server's worker
@@ -28,8 +26,8 @@ import yaml
 
 from tests import tiny
 from tests.conftest import entry
+from tests.live import serving
 
-PORT = 8123
 TOGETHER = 16
 
 
@@ -42,7 +40,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights = prepare(Path(folder))
         bare = bare_loop(weights.parent / "flux", asked.steps)
-        with serving(weights, Path(folder)) as client:
+        options = ["--weights", str(weights), "--devices", "cpu"]
+        limits = httpx.Limits(max_connections=TOGETHER)
+        with (
+            serving(Path(folder) / "data", *options, log=subprocess.DEVNULL) as url,
+            httpx.Client(base_url=url, timeout=60, limits=limits, trust_env=False) as client,
+        ):
             served = lambda seed: request(client, seed, asked.steps)  # noqa: E731
             report(measure(bare, served, asked.rounds, asked.images), asked)
 
@@ -76,36 +79,6 @@ def bare_loop(folder: Path, steps: int) -> Callable[[int], None]:
         image.save(io.BytesIO(), "PNG")
 
     return make
-
-
-@contextmanager
-def serving(weights: Path, folder: Path) -> Iterator[httpx.Client]:
-    """A server in a process of its own, ready; ended by SIGTERM."""
-    arguments = ["--weights", weights, "--data-dir", folder / "data", "--port", str(PORT)]
-    darkroom = Path(sys.executable).with_name("darkroom")
-    command = [darkroom, "serve", *map(str, arguments), "--devices", "cpu"]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        limits = httpx.Limits(max_connections=TOGETHER)
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{PORT}", timeout=60, limits=limits, trust_env=False
-        ) as client:
-            wait_until_ready(client)
-            yield client
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def wait_until_ready(client: httpx.Client) -> None:
-    for _ in range(600):
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit("the server did not become ready")
 
 
 def request(client: httpx.Client, seed: int, steps: int) -> None:

@@ -24,11 +24,13 @@ class _Strict(BaseModel):
 
 
 class NativeSize(_Strict):
-    """Where a model is good: `smallest`² to `largest`² pixels, sides a multiple of `multiple`."""
+    """Where a model is good: `smallest`² to `largest`² pixels, sides a multiple of `multiple`, the
+    longer side at most `steepest` times the shorter one."""
 
     smallest: int = Field(ge=8, le=8192)
     largest: int = Field(ge=8, le=8192)
     multiple: int = Field(ge=1, le=256)
+    steepest: float = Field(default=4.0, ge=1, le=64)
 
     @model_validator(mode="after")
     def _ordered(self) -> "NativeSize":
@@ -39,8 +41,8 @@ class NativeSize(_Strict):
     def nearest(self, width: int, height: int) -> tuple[int, int]:
         """The native size, in pixels, nearest in area and aspect ratio to the one asked for."""
         area = min(max(width * height, self.smallest**2), self.largest**2)
-        scale = sqrt(area / (width * height))
-        return self._round(width * scale), self._round(height * scale)
+        ratio = min(max(width / height, 1 / self.steepest), self.steepest)
+        return self._round(sqrt(area * ratio)), self._round(sqrt(area / ratio))
 
     def _round(self, side: float) -> int:
         return max(self.multiple, round(side / self.multiple) * self.multiple)

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from pipelines.core import Image, Job
 from server.contract import Delivery, OutputFormat
 from server.png import write_png
-from server.sizes import Size
+from server.resize import fit
 
 SUFFIXES: Mapping[OutputFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 """How the name of a file of each format ends."""
@@ -23,7 +23,7 @@ _BEST_JPEG = 95  # above it a JPEG grows and looks the same
 
 def encode(image: Image, delivery: Delivery, texts: Mapping[str, str]) -> bytes:
     """The image in the size and format of the delivery."""
-    pixels = _sized(image, delivery.size)
+    pixels = fit(_pixels(image), delivery.size)
     if delivery.output_format == "png":
         return write_png(pixels, texts)
     file = BytesIO()
@@ -48,18 +48,5 @@ def texts_of(job: Job) -> dict[str, str]:
     return texts
 
 
-def _sized(image: Image, size: Size) -> NDArray[np.uint8]:
-    pixels = np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, 3)
-    have = image.width, image.height
-    if have == size:
-        return pixels
-    resized = Pillow.fromarray(pixels).resize(size, Pillow.Resampling.LANCZOS, _middle(have, size))
-    return np.asarray(resized)
-
-
-def _middle(have: Size, want: Size) -> tuple[float, float, float, float]:
-    """The largest part, in the middle, that has the wanted shape: so that a circle stays one."""
-    scale = min(have[0] / want[0], have[1] / want[1])
-    width, height = want[0] * scale, want[1] * scale
-    left, top = (have[0] - width) / 2, (have[1] - height) / 2
-    return left, top, left + width, top + height
+def _pixels(image: Image) -> NDArray[np.uint8]:
+    return np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, 3)

@@ -43,11 +43,6 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._announcement = asyncio.ensure_future(self._announce())
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, and let what runs finish."""
-        self._announcement.cancel()
-        await super().shutdown(sockets)
-
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Listen to signals while serving, without dying of them afterwards: the exit code is 0."""

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.registry import NativeSize, Registry, RegistryError
+from pipelines.registry import (
+    ModelSpec,
+    NativeSize,
+    Preset,
+    Quality,
+    Registry,
+    RegistryError,
+)
 from tests.conftest import entry
 
 SHIPPED = Path(__file__).parents[2] / "weights.yaml"
@@ -110,8 +117,16 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ((1792, 1024), (1360, 768)),
         ((1024, 1792), (768, 1360)),
         ((1000, 1000), (992, 992)),
-        ((2048, 64), (2896, 96)),
+        ((2048, 64), (1024, 256)),
+        ((64, 2048), (256, 1024)),
     ],
 )
 def test_the_nearest_native_size(asked: tuple[int, int], rendered: tuple[int, int]) -> None:
     assert NativeSize(smallest=512, largest=1024, multiple=16).nearest(*asked) == rendered
+
+
+def test_every_key_is_documented() -> None:
+    text = (SHIPPED.parent / "docs" / "weights.md").read_text()
+    for model in (ModelSpec, NativeSize, Quality, Preset):
+        for key in model.model_fields:
+            assert f"`{key}`" in text, key

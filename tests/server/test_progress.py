@@ -1,4 +1,5 @@
 import asyncio
+import re
 from io import StringIO
 
 from rich.console import Console
@@ -7,36 +8,45 @@ from pipelines.registry import Registry
 from server.progress import ready_line, show_loading
 from server.status import DeviceStatus, FleetStatus, Loading, QueueStatus
 
-IDLE = QueueStatus(0, 0.0)
+LOADING = DeviceStatus("cuda:0", 1, "loading", loading=[Loading("demo", 0.5), Loading("flux")])
+DEMO_DONE = DeviceStatus("cuda:0", 1, "loading", loading=[Loading("flux")])
+RESTARTING = DeviceStatus("cuda:1", None, "restarting")
 
 
-def shown(terminal: bool, *devices: DeviceStatus) -> str:
-    """What is drawn for this status, which lasts three refreshes, and then the fleet is ready."""
-    moments = iter([False, False, False, True])
+def drawn(terminal: bool, *moments: list[DeviceStatus]) -> str:
+    """What is drawn while the fleet goes through these moments until it is ready."""
+    queue = QueueStatus(0, 0.0)
+    states = [FleetStatus(False, devices, queue) for devices in moments]
+    coming = iter([*states, FleetStatus(True, [], queue)])
     console = Console(file=StringIO(), force_terminal=terminal, width=80)
-
-    def status() -> FleetStatus:
-        return FleetStatus(next(moments), list(devices), IDLE)
-
-    asyncio.run(show_loading(status, console))
-    drawn: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return drawn
+    asyncio.run(show_loading(lambda: next(coming), console))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
 
 
-def test_every_busy_device_has_one_bar() -> None:
-    loading = DeviceStatus("cuda:0", 1, "loading", loading=[Loading("demo", 0.5), Loading("flux")])
-    drawn = shown(True, loading, DeviceStatus("cuda:1", None, "restarting"))
-    last = drawn.split("cuda:0: loading demo")[-1]
-    assert last.count("cuda:0: loading flux") == 1
-    assert last.count("cuda:1: restarting") == 1
+def last_bars(text: str) -> int:
+    """How many lines are cleared at the end."""
+    match = re.search(r"(\x1b\[1A\x1b\[2K)+$", text)
+    return len(match[0]) // len("\x1b[1A\x1b[2K") if match else 0
 
 
-def test_a_ready_device_has_none() -> None:
-    assert "cpu" not in shown(True, DeviceStatus("cpu", 1, "ready"))
+def test_what_is_busy_has_one_bar() -> None:
+    text = drawn(True, *[[LOADING, RESTARTING]] * 3)
+    assert last_bars(text) == 3
+    for bar in ("cuda:0: loading demo", "cuda:0: loading flux", "cuda:1: restarting"):
+        assert bar in text
+
+
+def test_the_bar_of_what_is_loaded_goes() -> None:
+    assert last_bars(drawn(True, [LOADING], [DEMO_DONE])) == 1
+
+
+def test_a_ready_device_has_no_bar() -> None:
+    assert "cpu" not in drawn(True, [DeviceStatus("cpu", 1, "ready")])
 
 
 def test_a_log_file_gets_no_bars() -> None:
-    assert "demo" not in shown(False, DeviceStatus("cpu", 1, "loading", loading=[Loading("demo")]))
+    assert "demo" not in drawn(False, [LOADING])
 
 
 def test_the_line_when_all_is_ready(registry: Registry) -> None:
