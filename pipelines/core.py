@@ -7,7 +7,7 @@ torch. It knows neither how an image is made nor who asked for it.
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["text2img", "img2img", "inpaint"]
+Task = Literal["text2img", "img2img", "inpaint", "edit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Job:
     """`num_inference_steps`."""
     guidance_scale: float
     source: Image | None = None
-    """What img2img and inpaint begin with, in the job's own size."""
+    """What img2img, inpaint and edit begin with, in the job's own size."""
     mask: bytes | None = None
     """For inpaint, `width * height` bytes: 255 is repainted, 0 stays, what is between blends."""
     strength: float = 1.0

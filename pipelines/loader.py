@@ -15,6 +15,7 @@ from pipelines.joins import Join, join_for
 from pipelines.memory import Memory
 from pipelines.registry import ModelSpec
 from pipelines.rendezvous import Rendezvous
+from pipelines.tasks.arguments import parameters
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -61,13 +62,28 @@ def _sibling(pipe: Any, task: Task) -> Any:
     import diffusers
 
     families = {
+        "text2img": diffusers.AutoPipelineForText2Image,
         "img2img": diffusers.AutoPipelineForImage2Image,
         "inpaint": diffusers.AutoPipelineForInpainting,
     }
+    if task == task_of(pipe):
+        return pipe
+    if task not in families:
+        raise ValueError(f"{type(pipe).__name__} has no task '{task}'")
     # Not `DiffusionPipeline.from_pipe`, which casts the shared modules to float32, in place.
-    sibling = families[task].from_pipe(pipe) if task in families else pipe
+    sibling = families[task].from_pipe(pipe)
     sibling.set_progress_bar_config(disable=True)
     return sibling
+
+
+def task_of(pipe: Any) -> Task:
+    """What a pipeline is made for, told by the pictures that its call takes."""
+    takes = parameters(pipe).keys()
+    if "mask_image" in takes:
+        return "inpaint"
+    if "image" in takes:
+        return "img2img" if "strength" in takes else "edit"
+    return "text2img"
 
 
 def _pipeline_class(spec: ModelSpec) -> Any:

@@ -63,6 +63,14 @@ class Quality(_Strict):
     high: Preset
 
 
+class Strength(_Strict):
+    """How far a picture is left behind, from 0 (not at all) to 1: what `strength` is by default."""
+
+    inpaint: float = Field(default=1.0, gt=0, le=1)
+    edit: float = Field(default=0.8, gt=0, le=1)
+    variation: float = Field(default=0.6, gt=0, le=1)
+
+
 class ModelSpec(_Strict):
     """One entry under `models`."""
 
@@ -75,6 +83,11 @@ class ModelSpec(_Strict):
     quality: Quality
     preload: bool = False
     """Load when the server starts, not when first asked for."""
+    strength: Strength = Strength()
+    inpaint: ModelId | None = None
+    """A model that is better at repainting a part of a picture, and does it where installed."""
+    edit: ModelId | None = None
+    """A model that is better at remaking a whole picture."""
 
 
 class _File(_Strict):
@@ -116,6 +129,11 @@ class Registry:
         """The model that serves a name: the first installed one of its preferences."""
         return next((model for model in self.preferences(name) if self.installed(model)), None)
 
+    def specialist(self, model: str, work: Literal["inpaint", "edit"]) -> str:
+        """The model that does such work in place of another: what its entry names, or itself."""
+        named: str | None = getattr(self.models[model], work)
+        return named if named is not None and self.installed(named) else model
+
     def preloaded(self) -> Iterator[str]:
         """The installed models that are loaded when the server starts."""
         return (id for id, spec in self.models.items() if spec.preload and self.installed(id))
@@ -145,3 +163,8 @@ def _check_references(file: Path, content: _File) -> None:
         for model in preferences:
             if model not in content.models:
                 raise RegistryError(f"{file}: names.{name}: there is no model '{model}' in models")
+    for id, spec in content.models.items():
+        for key, model in (("inpaint", spec.inpaint), ("edit", spec.edit)):
+            if model is not None and model not in content.models:
+                where = f"models.{id}.{key}"
+                raise RegistryError(f"{file}: {where}: there is no model '{model}' in models")

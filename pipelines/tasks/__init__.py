@@ -13,6 +13,7 @@ _TASKS: dict[Task, str] = {
     "text2img": "pipelines.tasks.text2img",
     "img2img": "pipelines.tasks.img2img",
     "inpaint": "pipelines.tasks.inpaint",
+    "edit": "pipelines.tasks.edit",
 }
 
 
