@@ -1,6 +1,7 @@
 # make serve    start darkroom on http://127.0.0.1:8000   (ARGS="--port 9000" for other settings)
 # make test     run every test
 # make check    formatting, lint, types, and which module may import which
+# make clients  install other clients of the Images API, with which `make test` then tests as well
 # make clean    forget the virtual environment
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ TESTS ?=
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check -q
 
-.PHONY: serve test check clean
+.PHONY: serve test check clients clean
 
 serve: .venv/serve.stamp
 	$(bin)/darkroom serve $(ARGS)
@@ -39,5 +40,16 @@ check: .venv/test.stamp
 	$(pip) install --constraint constraints.txt --editable '.[test]'
 	@touch $@ .venv/serve.stamp
 
+clients: .venv/clients/openai-1.stamp .venv/clients/frameworks.stamp tests/clients/node/node_modules
+
+.venv/clients/%.stamp: tests/clients/python/%.txt | .venv/bin/python
+	$(PYTHON) -m venv --clear --without-pip $(basename $@)
+	$(pip) --python $(basename $@)/bin/python install --requirement $<
+	@touch $@
+
+tests/clients/node/node_modules: tests/clients/node/package-lock.json
+	cd $(@D) && npm ci --no-audit --no-fund
+	@touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv tests/clients/node/node_modules

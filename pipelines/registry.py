@@ -87,7 +87,7 @@ class ModelSpec(_Strict):
     inpaint: ModelId | None = None
     """A model that is better at repainting a part of a picture, and does it where installed."""
     edit: ModelId | None = None
-    """A model that is better at remaking a whole picture."""
+    """A model that was trained to remake a picture as it is told, and does it where installed."""
 
 
 class _File(_Strict):
@@ -164,7 +164,7 @@ def _check_references(file: Path, content: _File) -> None:
             if model not in content.models:
                 raise RegistryError(f"{file}: names.{name}: there is no model '{model}' in models")
     for id, spec in content.models.items():
-        for key, model in (("inpaint", spec.inpaint), ("edit", spec.edit)):
-            if model is not None and model not in content.models:
+        for key, named in (("inpaint", spec.inpaint), ("edit", spec.edit)):
+            if named is not None and named not in content.models:
                 where = f"models.{id}.{key}"
-                raise RegistryError(f"{file}: {where}: there is no model '{model}' in models")
+                raise RegistryError(f"{file}: {where}: there is no model '{named}' in models")

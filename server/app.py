@@ -15,12 +15,15 @@ from starlette.middleware import Middleware
 from pipelines.registry import Registry
 from server.auth import load_keys
 from server.config import Config, ConfigError
+from server.files import Files
 from server.fleet import Fleet
 from server.handlers import handlers
 from server.headers import Envelope
 from server.links import Links, load_key
-from server.routes import generations, health, models, results
+from server.routes import edits, generations, health, models, results, variations
+from server.routes import files as file_routes
 from server.services import Services
+from server.spool import Scratch
 from server.store import Store
 
 _SWEEP_EVERY_S = 60
@@ -42,7 +45,7 @@ def create_app(config: Config, registry: Registry, fleet: Fleet) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.services = services
-    for group in (generations, models, health, results):
+    for group in (generations, edits, variations, file_routes, models, health, results):
         app.include_router(group.router)
     return app
 
@@ -51,11 +54,24 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
     keys = load_keys(config.api_keys)
     try:
         store = Store(config.data_dir / "images")
+        files = Files(config.data_dir / "files")
         links = Links(load_key(config.data_dir / "link.key"))
     except OSError as error:
         raise ConfigError(f"--data-dir {config.data_dir}: cannot be used: {error}") from error
     threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode")
-    return Services(config, registry, fleet, keys, store, links, threads, int(time.time()))
+    scratch = Scratch(config.data_dir / "uploads", threads)
+    return Services(
+        config=config,
+        registry=registry,
+        fleet=fleet,
+        keys=keys,
+        store=store,
+        files=files,
+        scratch=scratch,
+        links=links,
+        threads=threads,
+        started=int(time.time()),
+    )
 
 
 @asynccontextmanager
@@ -77,7 +93,8 @@ async def _keep_sweeping(services: Services) -> None:
     loop = asyncio.get_running_loop()
     while True:
         try:
-            await loop.run_in_executor(services.threads, services.store.sweep)
+            for folder in (services.store, services.files):
+                await loop.run_in_executor(services.threads, folder.sweep)
         except OSError:
             _log.exception("expired results could not be removed")
         await asyncio.sleep(_SWEEP_EVERY_S)

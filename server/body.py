@@ -4,11 +4,13 @@ Knows bytes and JSON; not what the parameters in them mean.
 """
 
 import json
+from collections.abc import AsyncIterator
 from typing import NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
 from server import errors
+from server.kinds import listed
 
 JSON_LIMIT = 1 << 20
 
@@ -21,36 +23,58 @@ _UNREADABLE = (
 
 async def read_json(request: Request) -> dict[str, object]:
     """The JSON object in the body; raises an InvalidRequest for everything else."""
-    content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise errors.UnsupportedContentType(
-            f"Unsupported content type: '{content_type[:100]}'. This API method only accepts "
-            "'application/json' requests, but you specified the header 'Content-Type: "
-            f"{content_type[:100]}'. Please try again with a supported content type."
-        )
-    return _parse(await _read(request, JSON_LIMIT))
+    if content_type(request) != "application/json":
+        raise unsupported(request, "application/json")
+    return parse_json(await _read(request, JSON_LIMIT))
 
 
-async def _read(request: Request, limit: int) -> bytes:
+def content_type(request: Request) -> str:
+    """The type of the body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unsupported(request: Request, *accepted: str) -> errors.UnsupportedContentType:
+    """The refusal of a body of a type that the endpoint does not take."""
+    sent = request.headers.get("content-type", "")[:100]
+    return errors.UnsupportedContentType(
+        f"Unsupported content type: '{sent}'. This API method only accepts "
+        f"{listed(accepted, 'or')} requests, but you specified the header 'Content-Type: {sent}'. "
+        "Please try again with a supported content type."
+    )
+
+
+async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body as it arrives; raises BodyTooLarge once it is longer than the limit."""
+    received = 0
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise _too_large(limit)
+            if chunk:
+                yield chunk
+    except ClientDisconnect as error:
+        raise errors.ClientDisconnected from error
+
+
+def refuse_length(request: Request, limit: int) -> None:
+    """Raise BodyTooLarge before anything is read, if the body is known to be too long."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > limit:
         raise _too_large(limit)
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise _too_large(limit)
-    except ClientDisconnect as error:
-        raise errors.ClientDisconnected from error
-    return bytes(body)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    refuse_length(request, limit)
+    return b"".join([chunk async for chunk in chunks(request, limit)])
 
 
 def _too_large(limit: int) -> errors.BodyTooLarge:
     return errors.BodyTooLarge(f"The request body is too large: the limit is {limit} bytes.")
 
 
-def _parse(body: bytes) -> dict[str, object]:
+def parse_json(body: bytes) -> dict[str, object]:
+    """The JSON object in a body; raises UnreadableBody."""
     try:
         parsed = json.loads(
             body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant

@@ -67,9 +67,17 @@ PublicUrl = Annotated[
     str | None,
     _flag("public-url", _ACCESS, "How clients reach this server, for links to images.", "URL"),
 ]
+AllowImageUrls = Annotated[
+    bool,
+    _flag("allow-image-urls", _ACCESS, "Fetch the pictures of edits from public URLs."),
+]
 DataDir = Annotated[
     Path,
     _flag("data-dir", _LIMITS, "Where finished images wait for an hour to be fetched.", "FOLDER"),
+]
+Strict = Annotated[
+    bool,
+    _flag("strict", _SERVING, "Refuse all that the original refuses, extensions included."),
 ]
 Devices = Annotated[
     str,
@@ -85,11 +93,13 @@ MaxQueue = Annotated[
 def serve(
     weights: Weights = _DEFAULTS.weights,
     models_dir: ModelsDir = _DEFAULTS.models_dir,
+    strict: Strict = _DEFAULTS.strict,
     host: Host = _DEFAULTS.host,
     port: Port = _DEFAULTS.port,
     api_keys: ApiKeys = _DEFAULTS.api_keys,
     no_auth: NoAuth = _DEFAULTS.no_auth,
     public_url: PublicUrl = _DEFAULTS.public_url,
+    allow_image_urls: AllowImageUrls = _DEFAULTS.allow_image_urls,
     data_dir: DataDir = _DEFAULTS.data_dir,
     devices: Devices = _DEFAULT_DEVICES,
     max_queue: MaxQueue = _DEFAULTS.max_queue,
@@ -100,12 +110,14 @@ def serve(
             weights=weights,
             models_dir=models_dir,
             data_dir=data_dir,
+            strict=strict,
             host=host,
             port=port,
             devices=tuple(device.strip() for device in devices.split(",")),
             api_keys=api_keys,
             no_auth=no_auth,
             public_url=public_url.rstrip("/") if public_url else None,
+            allow_image_urls=allow_image_urls,
             max_queue=max_queue,
         )
         registry = Registry(config.weights, config.models_dir)

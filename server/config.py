@@ -34,6 +34,10 @@ class Config:
     """Serve an address that others can reach although there are no keys."""
     public_url: str | None = None
     """How clients reach this server, where that is not the Host they send."""
+    allow_image_urls: bool = False
+    """Fetch the pictures of edits from the public URLs that clients name."""
+    strict: bool = False
+    """Refuse what the original refuses, extensions included, for the names that it has."""
     max_queue: int = 64
     """How many images may wait or run at once."""
 

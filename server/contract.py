@@ -1,22 +1,25 @@
 """A request's body -> `ImageRequest`, checked against the profile of its model.
 
-In the contract's order: model, unknown parameters, prompt, n, then the rest; the first fault is the
-one that is told. Knows the registry's names; not how a body arrives, nor what is made of it.
+In the contract's order: model, unknown parameters, prompt, pictures, n, then the rest; the first
+fault is the one that is told. Knows the registry's names; not how a body arrives, what its pictures
+look like, or what is made of it.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 from pipelines.registry import Level, Registry
 from server import errors
-from server.kinds import Text, echo
-from server.profiles import EXTENSIONS, Profile, ResponseFormat, profile_of
+from server.endpoints import GENERATIONS, Endpoint
+from server.kinds import Text, echo, read_table, read_value, unknown
+from server.profiles import EXTENSIONS, Profile, ResponseFormat
+from server.region import Canvas
 from server.sizes import Size
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
-_DEFAULT_MODEL = "dall-e-2"
 _LEVELS: Mapping[str, Level] = {
     "low": "low",
     "high": "high",
@@ -35,6 +38,8 @@ class Delivery:
     compression: int = 100
     """The quality of JPEG and WebP, 0 to 100."""
     response_format: ResponseFormat = "url"
+    canvas: Canvas | None = None
+    """The picture that is worked on, of the same size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +55,20 @@ class ImageRequest:
     """As it was asked for; None for `auto`."""
     delivery: Delivery
     extensions: Mapping[str, Any]
-    """Those of seed, steps, guidance_scale and negative_prompt that were sent."""
+    """Those of `EXTENSIONS` that were sent."""
     safety_identifier: str | None
     ignored: tuple[str, ...]
     """The parameters that were sent and change nothing."""
+    stream: bool = False
+    """Whether the images are sent as events, each as soon as it is finished."""
+    previews: int = 0
+    """How many estimates of each image a stream shows before it."""
+    event: Literal["image_generation", "image_edit"] = "image_generation"
+    """How the names of a stream's events begin."""
+    strength: float = 1.0
+    """How far a picture that is worked on is left behind."""
+    instructed: bool = False
+    """Whether the model takes the prompt as an instruction of what to change."""
 
     @property
     def level(self) -> Level:
@@ -61,26 +76,90 @@ class ImageRequest:
         return _LEVELS.get(self.quality or "auto", "medium")
 
 
-def read_generation(body: Mapping[str, object], registry: Registry) -> ImageRequest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A body in which no fault was found; what its pictures look like is not known yet."""
+
+    endpoint: Endpoint
+    profile: Profile
+    model: str
+    values: Mapping[str, Any]
+    """The parameters that were sent, as their kinds read them."""
+    order: tuple[str, ...]
+    """Their names as they were sent."""
+
+    @property
+    def size(self) -> Size | None:
+        """The size that is to be delivered; None for that of the picture that is worked on."""
+        return cast(Size | None, self.values.get("size") or self.profile.default_size)
+
+    def request(self, canvas: Canvas | None = None) -> ImageRequest:
+        """The whole request, with its canvas where it has one."""
+        values = self.values
+        quality, stream = values.get("quality", "auto"), values.get("stream", False)
+        return ImageRequest(
+            profile=self.profile,
+            model=self.model,
+            prompt=values.get("prompt", ""),
+            n=values.get("n", 1),
+            quality=None if quality == "auto" else quality,
+            delivery=self._delivery(canvas),
+            extensions={name: values[name] for name in EXTENSIONS if name in values},
+            safety_identifier=values.get("safety_identifier"),
+            ignored=_ignored(self.order, self.profile, stream),
+            stream=stream,
+            previews=values.get("partial_images", 0) if stream else 0,
+            event=self.endpoint.event,
+        )
+
+    def _delivery(self, canvas: Canvas | None) -> Delivery:
+        return Delivery(
+            size=canvas.size if canvas else cast(Size, self.size),
+            output_format=self.values.get("output_format", "png"),
+            compression=self.values.get("output_compression", 100),
+            response_format=self.values.get("response_format", self.profile.response_format),
+            canvas=canvas,
+        )
+
+
+def read_generation(
+    body: Mapping[str, object], registry: Registry, strict: bool = False
+) -> ImageRequest:
     """What `POST /v1/images/generations` asks for; raises an InvalidRequest for the first fault."""
+    return check(GENERATIONS, body, registry, strict).request()
+
+
+def check(
+    endpoint: Endpoint, body: Mapping[str, object], registry: Registry, strict: bool = False
+) -> Checked:
+    """What a body asks of an endpoint; raises an InvalidRequest for the first fault.
+
+    `strict`: what the original refuses for a name that it has is a fault.
+    """
     sent = {name: value for name, value in body.items() if value is not None}
-    name = Text(256).read("model", sent.get("model", _DEFAULT_MODEL))
-    model = _serving_model(name, registry)
-    profile = profile_of(name)
-    values = _read(sent, profile)
-    _check_combinations(values)
-    quality = values.get("quality", "auto")
-    return ImageRequest(
-        profile=profile,
-        model=model,
-        prompt=values["prompt"],
-        n=values.get("n", 1),
-        quality=None if quality == "auto" else quality,
-        delivery=_delivery(values, profile),
-        extensions={name: values[name] for name in EXTENSIONS if name in values},
-        safety_identifier=values.get("safety_identifier"),
-        ignored=tuple(name for name in sent if name in profile.ignored),
+    name = cast(
+        str, read_value(Text(256), "model", sent.get("model", _default(endpoint, sent, registry)))
     )
+    model = _serving_model(name, registry)
+    profile = endpoint.profile(name)
+    if profile is None:
+        raise errors.InvalidValue(f"The model '{name}' does not support {endpoint.does}.", "model")
+    beyond = profile.beyond if strict else frozenset()
+    table = {name: kind for name, kind in profile.parameters.items() if name not in beyond}
+    values = read_table(table, sent, endpoint.required, partial(_unknown, endpoint, name))
+    _check_combinations(values)
+    return Checked(
+        endpoint=endpoint, profile=profile, model=model, values=values, order=tuple(sent)
+    )
+
+
+def _default(endpoint: Endpoint, sent: Mapping[str, object], registry: Registry) -> str:
+    known = [name for name in endpoint.default_models if registry.preferences(name)]
+    for name in known:
+        profile = endpoint.profile(name)
+        if profile and sent.keys() <= profile.parameters.keys():
+            return name
+    return known[0] if known else endpoint.default_models[0]
 
 
 def _serving_model(name: str, registry: Registry) -> str:
@@ -106,14 +185,14 @@ def _recipes(preferences: list[str], registry: Registry) -> Iterator[str]:
             yield f"'{model}' (the folder that weights.yaml names)"
 
 
-def _read(sent: Mapping[str, object], profile: Profile) -> dict[str, Any]:
-    for name in sent:
-        if name not in profile.parameters:
-            raise errors.UnknownParameter(f"Unknown parameter: '{echo(name)}'.", echo(name))
-    if "prompt" not in sent:
-        raise errors.MissingParameter("Missing required parameter: 'prompt'.", "prompt")
-    kinds = profile.parameters.items()
-    return {name: kind.read(name, sent[name]) for name, kind in kinds if name in sent}
+def _unknown(endpoint: Endpoint, model: str, name: str) -> errors.InvalidRequest:
+    if name in endpoint.hints:
+        return errors.InvalidValue(f"Unknown parameter: '{name}'. {endpoint.hints[name]}", name)
+    if name == "input_fidelity" and endpoint.event == "image_edit":
+        return errors.UnsupportedFidelity(
+            f"The model '{model}' does not support the 'input_fidelity' parameter.", name
+        )
+    return unknown(name)
 
 
 def _check_combinations(values: Mapping[str, Any]) -> None:
@@ -130,18 +209,15 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
             else "Transparent background is not supported by this server.",
             "background",
         )
-    if values.get("stream"):
+    if values.get("stream") and values.get("response_format") == "url":
         raise errors.InvalidValue(
-            "Invalid value: 'true'. Streaming is not supported by this server; "
-            "send false or leave the parameter out.",
-            "stream",
+            "Invalid value: 'url'. A stream carries its images itself: send 'b64_json' or leave "
+            "the parameter out.",
+            "response_format",
         )
 
 
-def _delivery(values: Mapping[str, Any], profile: Profile) -> Delivery:
-    return Delivery(
-        size=cast(Size, values.get("size") or profile.default_size),
-        output_format=values.get("output_format", "png"),
-        compression=values.get("output_compression", 100),
-        response_format=values.get("response_format", profile.response_format),
-    )
+def _ignored(names: tuple[str, ...], profile: Profile, stream: bool) -> tuple[str, ...]:
+    """Those of the parameters that change nothing, here."""
+    honoured = {"partial_images"} if stream else set()
+    return tuple(name for name in names if name in profile.ignored - honoured)

@@ -1,4 +1,4 @@
-"""Jobs -> the answer to their request: run, encoded, and handed over inline or by a link.
+"""Jobs -> the answer to their request: run, encoded, handed over inline, by a link, or as events.
 
 Shared by every endpoint that makes images. Knows the fleet's seam; not how a request was read.
 """
@@ -19,15 +19,39 @@ from server.kinds import Integer
 from server.plan import unused
 from server.responses import Result, images_body
 from server.services import Services
+from server.streaming import EventStream
 from server.waiting import all_or_none
+
+ANSWER_WITHIN_S = 240
+"""Node's fetch gives up after 300 s without response headers, and its caller asks again: what
+cannot be finished by then is better refused at once. A stream has its headers, and may wait."""
 
 
 async def answer(
     request: Request, wanted: ImageRequest, jobs: list[Job], services: Services
 ) -> Response:
-    """Run the jobs and answer with all of their images; raises an ApiError or a JobError."""
+    """Run the jobs and answer with all of their images; raises an ApiError or a JobError.
+
+    A stream is answered while its jobs run; their failures are events of it.
+    """
     # What the queue can never hold would otherwise be put off for ever.
     Integer(1, services.config.max_queue).read("n", len(jobs))
+    response: Response
+    if wanted.stream:
+        response = EventStream(wanted, jobs, services)
+    else:
+        response = await _all_at_once(request, wanted, jobs, services)
+    response.headers[headers.MODEL] = wanted.model
+    response.headers[headers.SEEDS] = ",".join(str(job.seed) for job in jobs)
+    ignored = (*wanted.ignored, *unused(jobs[0]))
+    if ignored:
+        response.headers[headers.IGNORED] = ",".join(ignored)
+    return response
+
+
+async def _all_at_once(
+    request: Request, wanted: ImageRequest, jobs: list[Job], services: Services
+) -> Response:
     loop = asyncio.get_running_loop()
     base_url = services.config.public_url or _base_url(request)
 
@@ -36,16 +60,10 @@ async def answer(
             services.threads, _result, image, jobs[index], wanted, services, base_url
         )
 
-    results = await all_or_none(services.fleet.submit(jobs), finish, request.receive)
-    response = Response(
-        images_body(wanted, results, created=int(time.time())), media_type="application/json"
-    )
-    response.headers[headers.MODEL] = wanted.model
-    response.headers[headers.SEEDS] = ",".join(str(job.seed) for job in jobs)
-    ignored = (*wanted.ignored, *unused(jobs[0]))
-    if ignored:
-        response.headers[headers.IGNORED] = ",".join(ignored)
-    return response
+    futures = services.fleet.submit(jobs, within_s=ANSWER_WITHIN_S)
+    results = await all_or_none(futures, finish, request.receive)
+    body = images_body(wanted, results, created=int(time.time()))
+    return Response(body, media_type="application/json")
 
 
 def _result(

@@ -23,7 +23,8 @@ _BEST_JPEG = 95  # above it a JPEG grows and looks the same
 
 def encode(image: Image, delivery: Delivery, texts: Mapping[str, str]) -> bytes:
     """The image in the size and format of the delivery."""
-    pixels = fit(_pixels(image), delivery.size)
+    canvas = delivery.canvas
+    pixels = canvas.paint(image) if canvas else fit(_pixels(image), delivery.size)
     if delivery.output_format == "png":
         return write_png(pixels, texts)
     file = BytesIO()

@@ -1,8 +1,8 @@
-"""Every way in which a request can fail, and the one table of what the client is told about it.
+"""Every way in which a request can fail: one tree.
 
     ApiError
     ├── InvalidRequest
-    │   ├── UnreadableBody          not JSON, or JSON that is not an object
+    │   ├── UnreadableBody          neither a JSON object nor a form
     │   ├── UnsupportedContentType
     │   ├── BodyTooLarge
     │   ├── MissingParameter
@@ -19,6 +19,12 @@
     │   ├── UnsupportedSize         a size that is not on a DALL·E profile's list
     │   ├── UnsuitableSize          a free size that breaks the rules for free sizes
     │   ├── CompressedPng
+    │   ├── UnsupportedFidelity     `input_fidelity` of a model that has none
+    │   ├── EmptyArray
+    │   ├── ArrayTooLong
+    │   ├── UnsupportedFileType     a file that is no picture of a kind that is taken
+    │   ├── InvalidImageFile        a picture that cannot be decoded, or is too large
+    │   ├── InvalidMask             a mask that fits no image, or marks nothing
     │   ├── ModelDoesNotExist
     │   └── ModelNotInstalled
     ├── MissingKey
@@ -29,28 +35,18 @@
     ├── UnknownPath
     ├── ModelNotFound
     ├── ResultNotFound
+    ├── FileNotStored               no such file, or it is another caller's
     ├── MethodNotSupported
     ├── ClientDisconnected          nobody reads the answer
     ├── QueueFull
     ├── Draining
     └── ResultNotStored
 
-The failures of jobs (`pipelines.core.JobError` and below) are in the table as well. It knows
-statuses and codes; turning them into responses is done in `handlers`.
+What the client is told about each of them, and about the failures of jobs, is in `answers`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil
-
-from pipelines.core import (
-    DoesNotFit,
-    JobCancelled,
-    JobError,
-    JobFailed,
-    ModelUnavailable,
-    WorkerLost,
-)
 
 
 class ApiError(Exception):
@@ -68,7 +64,7 @@ class InvalidRequest(ApiError):
 
 
 class UnreadableBody(InvalidRequest):
-    """The body is not JSON, or not a JSON object."""
+    """The body is not a JSON object, or not a form, or breaks off."""
 
 
 class UnsupportedContentType(InvalidRequest):
@@ -135,6 +131,30 @@ class CompressedPng(InvalidRequest):
     """A PNG cannot be compressed with loss."""
 
 
+class UnsupportedFidelity(InvalidRequest):
+    """`input_fidelity` of a model that does not have it."""
+
+
+class EmptyArray(InvalidRequest):
+    """An array that must have something in it has nothing."""
+
+
+class ArrayTooLong(InvalidRequest):
+    """More items than are taken."""
+
+
+class UnsupportedFileType(InvalidRequest):
+    """A file that is no PNG, JPEG or WebP by its content."""
+
+
+class InvalidImageFile(InvalidRequest):
+    """A picture that is broken, or larger than is taken."""
+
+
+class InvalidMask(InvalidRequest):
+    """A mask without transparency, of another size than its image, or that marks nothing."""
+
+
 class ModelDoesNotExist(InvalidRequest):
     """weights.yaml does not know the name."""
 
@@ -175,6 +195,10 @@ class ResultNotFound(ApiError):
     """The link is good, and its file is gone."""
 
 
+class FileNotStored(ApiError):
+    """No file has this id, or it is not the caller's."""
+
+
 class MethodNotSupported(ApiError):
     """The endpoint exists, for other methods."""
 
@@ -210,79 +234,3 @@ class Draining(ApiError):
 
 class ResultNotStored(ApiError):
     """The finished image could not be written to disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a kind of failure is answered."""
-
-    status: int
-    type: str = "invalid_request_error"
-    code: str | None = None
-    retry: bool = False
-    """Whether the same request may succeed later; otherwise clients are told not to try."""
-    retry_after_s: int | None = None
-
-
-_USER_ERROR = "image_generation_user_error"
-_UNAVAILABLE = "service_unavailable_error"
-_LATER = Answer(503, _UNAVAILABLE, "server_is_overloaded", retry=True, retry_after_s=5)
-
-TABLE: Mapping[type[Exception], Answer] = {
-    UnreadableBody: Answer(400),
-    UnsupportedContentType: Answer(400, code="unsupported_content_type"),
-    BodyTooLarge: Answer(413, code="request_too_large"),
-    MissingParameter: Answer(400, code="missing_required_parameter"),
-    UnknownParameter: Answer(400, code="unknown_parameter"),
-    InvalidType: Answer(400, code="invalid_type"),
-    InvalidValue: Answer(400, code="invalid_value"),
-    EmptyString: Answer(400, code="empty_string"),
-    StringTooLong: Answer(400, code="string_above_max_length"),
-    IntegerTooSmall: Answer(400, code="integer_below_min_value"),
-    IntegerTooLarge: Answer(400, code="integer_above_max_value"),
-    DecimalTooSmall: Answer(400, code="decimal_below_min_value"),
-    DecimalTooLarge: Answer(400, code="decimal_above_max_value"),
-    NotOneImage: Answer(400),
-    UnsupportedSize: Answer(400, code="invalid_size"),
-    UnsuitableSize: Answer(400, _USER_ERROR, "invalid_value"),
-    CompressedPng: Answer(400, _USER_ERROR, "invalid_png_output_compression"),
-    ModelDoesNotExist: Answer(400, _USER_ERROR, "invalid_value"),
-    ModelNotInstalled: Answer(400, _USER_ERROR, "model_not_installed"),
-    MissingKey: Answer(401),
-    WrongKey: Answer(401, code="invalid_api_key"),
-    LinkInvalid: Answer(403, code="link_invalid"),
-    LinkExpired: Answer(403, code="link_expired"),
-    UnknownPath: Answer(404),
-    ModelNotFound: Answer(404, code="model_not_found"),
-    ResultNotFound: Answer(404, code="result_not_found"),
-    MethodNotSupported: Answer(405, code="method_not_supported"),
-    ClientDisconnected: Answer(499),
-    QueueFull: Answer(429, "requests", "rate_limit_exceeded", retry=True),
-    Draining: _LATER,
-    ResultNotStored: Answer(500, "server_error", retry=True),
-    JobCancelled: _LATER,
-    JobFailed: Answer(500, "server_error"),
-    DoesNotFit: Answer(500, "server_error", "insufficient_memory"),
-    ModelUnavailable: Answer(503, _UNAVAILABLE, "model_unavailable"),
-    WorkerLost: Answer(500, "server_error"),
-    Exception: Answer(500, "server_error", retry=True),
-}
-
-_MESSAGES: Mapping[type[JobError], str] = {
-    JobCancelled: "The server gave this request up. Please retry after a brief delay.",
-    DoesNotFit: "This image needs more memory than the server has. Ask for a smaller size.",
-    ModelUnavailable: "The model could not be loaded. The server's log says why.",
-}
-_SORRY = "The server had an error processing your request. Sorry about that!"
-
-
-def answer(error: Exception) -> Answer:
-    """The table's row for an error, or for its nearest ancestor there."""
-    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
-
-
-def message(error: Exception) -> str:
-    """What the client may read of an error: never the inside of the server."""
-    if isinstance(error, ApiError):
-        return error.message
-    return next((text for kind, text in _MESSAGES.items() if isinstance(error, kind)), _SORRY)

@@ -6,6 +6,7 @@ Knows which jobs are where, on one event loop. It does not know how an image is 
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -56,17 +57,19 @@ class Fleet:
         for device in self._devices:
             device.kill()
 
-    def submit(self, jobs: Sequence[Job], show: Show | None = None) -> list[asyncio.Future[Image]]:
+    def submit(
+        self, jobs: Sequence[Job], show: Show | None = None, within_s: float = math.inf
+    ) -> list[asyncio.Future[Image]]:
         """Accept all of the jobs or none; cancelling a future frees its lane at the next step.
 
-        `show` is told of the previews that the jobs ask for, until their futures are done.
+        `show` is told of the previews that the jobs ask for, until their futures are done. Jobs
+        that are not expected to be finished `within_s`, for what is ahead of them, are refused.
 
         Raises QueueFull with the predicted wait, and Draining. A future fails with a `JobError`.
         """
         if self._draining:
             raise Draining
-        if len(self._tickets) + len(jobs) > self._capacity:
-            raise QueueFull(self._pace.wait_s(len(self._tickets) + len(jobs) - self._capacity))
+        self._check_room(len(jobs), within_s)
         if not self._tickets:
             self._pace.began(time.monotonic())
         futures = [self._accept(job, show) for job in jobs]
@@ -84,6 +87,14 @@ class Fleet:
                 wait_s=round(self._pace.wait_s(len(self._tickets)), 3),
             ),
         )
+
+    def _check_room(self, images: int, within_s: float) -> None:
+        ahead = len(self._tickets)
+        if ahead + images > self._capacity:
+            raise QueueFull(self._pace.wait_s(ahead + images - self._capacity))
+        wait_s = self._pace.too_late_s(ahead, images, within_s)
+        if wait_s > 0:
+            raise QueueFull(wait_s)
 
     def _accept(self, job: Job, show: Show | None) -> asyncio.Future[Image]:
         ticket = Ticket(job, asyncio.get_running_loop().create_future(), show)
@@ -138,6 +149,8 @@ class Fleet:
                 device.hello(id)
                 self._add_devices(others)
             case State():
+                if message.resident != device.resident:
+                    self._pace.began(time.monotonic())
                 device.says(message)
             case Shown(job_id, index, width, height):
                 device.show(job_id, Preview(index, Image(width, height, pixels)))

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipelines.core import JobError
+from server.answers import answer
 from server.errors import ApiError, MethodNotSupported, UnknownPath
 from server.responses import error_response
 
@@ -22,12 +23,17 @@ def handlers() -> Handlers:
     return {ApiError: _told, JobError: _told, HTTPException: _unrouted}
 
 
+def record(request_id: str, error: Exception) -> None:
+    """Put what the server is to blame for into the log."""
+    if answer(error).status >= 500:
+        foreseen = isinstance(error, ApiError | JobError)
+        cause = error.__cause__ if foreseen else error
+        _log.error("%s: %s: %s", request_id, type(error).__name__, error, exc_info=cause)
+
+
 async def _told(request: Request, error: Exception) -> Response:
-    response = error_response(error)
-    if response.status_code >= 500:
-        what = type(error).__name__
-        _log.error("%s: %s: %s", request.state.request_id, what, error, exc_info=error.__cause__)
-    return response
+    record(request.state.request_id, error)
+    return error_response(error)
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:

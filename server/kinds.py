@@ -3,9 +3,10 @@
 A kind knows nothing of models or endpoints. `profiles` puts kinds together into tables.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from server import errors
 
@@ -16,7 +17,9 @@ _TYPE_NAMES: Sequence[tuple[type, str]] = (
     (str, "a string"),
     (list, "an array"),
     (dict, "an object"),
+    (bytes, "a file"),
 )
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST_ECHO = 100
 _RANGE_ERRORS = {
     "integer": (errors.IntegerTooSmall, errors.IntegerTooLarge),
@@ -24,11 +27,57 @@ _RANGE_ERRORS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FormText:
+    """A value as a form has it: text, whatever its kind."""
+
+    text: str
+
+
 class Kind(Protocol):
     """One row of a profile's table of parameters."""
 
     def read(self, name: str, value: object) -> object:
         """The value as the server uses it; raises an InvalidRequest that names the parameter."""
+
+
+Table = Mapping[str, Kind]
+"""Parameters, in the order in which they are checked."""
+
+
+def unknown(name: str) -> errors.InvalidRequest:
+    """The refusal of a parameter that there is not."""
+    return errors.UnknownParameter(f"Unknown parameter: '{echo(name)}'.", echo(name))
+
+
+def read_table(
+    table: Table,
+    sent: Mapping[str, object],
+    required: Collection[str],
+    refuse: Callable[[str], errors.InvalidRequest] = unknown,
+) -> dict[str, Any]:
+    """What was sent, as the kinds of a table read it; raises an InvalidRequest, the first there is.
+
+    `refuse` makes the refusal of a parameter that the table does not have.
+    """
+    for name in sent:
+        if name not in table:
+            raise refuse(name)
+    values = {}
+    for name, kind in table.items():
+        if name in sent:
+            values[name] = read_value(kind, name, sent[name])
+        elif name in required:
+            raise errors.MissingParameter(f"Missing required parameter: '{name}'.", name)
+    return values
+
+
+def read_value(kind: Kind, name: str, value: object) -> object:
+    """A value of a body, from JSON or from a form, as its kind reads it."""
+    if isinstance(value, FormText):
+        parse = getattr(kind, "parse", None)
+        value = parse(name, value.text) if parse else value.text
+    return kind.read(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +129,12 @@ class Integer:
         _check_range(name, value, self.low, self.high, "integer")
         return value
 
+    def parse(self, name: str, text: str) -> int:
+        """The number that a form's text means."""
+        if not re.fullmatch(r"[+-]?[0-9]{1,40}", text.strip()):
+            raise _inconvertible(name, "an integer")
+        return int(text)
+
 
 @dataclass(frozen=True, slots=True)
 class OnlyOne:
@@ -90,6 +145,10 @@ class OnlyOne:
         if isinstance(value, int) and value > 1:
             raise errors.NotOneImage("You must provide n=1 for this model.")
         return Integer(1, 1).read(name, value)
+
+    def parse(self, name: str, text: str) -> int:
+        """The number that a form's text means."""
+        return Integer(1, 1).parse(name, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +165,12 @@ class Number:
         _check_range(name, value, self.low, self.high, "decimal")
         return float(value)
 
+    def parse(self, name: str, text: str) -> float:
+        """The number that a form's text means."""
+        if not re.fullmatch(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})", text.strip()):
+            raise _inconvertible(name, "a decimal number")
+        return float(text)
+
 
 @dataclass(frozen=True, slots=True)
 class Boolean:
@@ -116,6 +181,28 @@ class Boolean:
         if not isinstance(value, bool):
             raise wrong_type(name, "a boolean", value)
         return value
+
+    def parse(self, name: str, text: str) -> bool:
+        """The truth that a form's text means."""
+        meaning = _TRUTHS.get(text.strip().lower())
+        if meaning is None:
+            raise _inconvertible(name, "a boolean")
+        return meaning
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyFalse:
+    """A switch that a model does not have: off is what it is anyway."""
+
+    def read(self, name: str, value: object) -> bool:
+        """False."""
+        if Boolean().read(name, value):
+            raise errors.UnknownParameter(f"Unknown parameter: '{name}'.", name)
+        return False
+
+    def parse(self, name: str, text: str) -> bool:
+        """The truth that a form's text means."""
+        return Boolean().parse(name, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +224,32 @@ class Choice:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A choice that may be sent, and that is made already."""
+
+    choice: Choice
+    value: str
+
+    def read(self, name: str, value: object) -> str:
+        """What it is, whatever was sent."""
+        self.choice.read(name, value)
+        return self.value
+
+
 def wrong_type(name: str, expected: str, value: object) -> errors.InvalidType:
     """The refusal of a value of another type than the one expected."""
     got = next(text for kind, text in _TYPE_NAMES if isinstance(value, kind))
     return errors.InvalidType(
         f"Invalid type for '{name}': expected {expected}, but got {got} instead.", name
+    )
+
+
+def _inconvertible(name: str, expected: str) -> errors.InvalidType:
+    return errors.InvalidType(
+        f"Invalid type for '{name}': expected {expected}, but got a string value that could not "
+        f"be converted into {expected}.",
+        name,
     )
 
 

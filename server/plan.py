@@ -1,21 +1,34 @@
 """`ImageRequest` -> one `core.Job` for each image.
 
-Knows seeds, presets and native sizes; not where or when a job will run.
+Knows seeds, presets, native sizes and strengths; not where or when a job will run.
 """
 
+from math import ceil
 from secrets import randbits
+from typing import Any
 
 from pipelines.core import Job
 from pipelines.registry import Registry
 from server.contract import ImageRequest
+from server.region import Canvas
+from server.sizes import Size
+
+_LEAST_STRENGTH = 1 / 500
 
 
 def plan(request: ImageRequest, registry: Registry, request_id: str, caller: str) -> list[Job]:
     """The jobs of a request: equal but for their seeds, which count up from the first."""
     spec = registry.models[request.model]
     preset = getattr(spec.quality, request.level)
-    width, height = spec.native.nearest(*request.delivery.size)
+    canvas = request.delivery.canvas
+    width, height = spec.native.nearest(*(canvas.rendered if canvas else request.delivery.size))
     asked = request.extensions
+    steps = asked.get("steps", preset.steps)
+    work: dict[str, Any] = {"steps": steps}
+    if canvas:
+        work = _on_canvas(canvas, (width, height), request.strength, steps)
+    if request.instructed:
+        work["task"] = "edit"
     seed = asked.get("seed", randbits(32))
     return [
         Job(
@@ -26,12 +39,33 @@ def plan(request: ImageRequest, registry: Registry, request_id: str, caller: str
             width=width,
             height=height,
             seed=(seed + index) % 2**32,
-            steps=asked.get("steps", preset.steps),
             guidance_scale=asked.get("guidance_scale", preset.guidance_scale),
+            previews=request.previews,
             caller=caller,
+            **work,
         )
         for index in range(request.n)
     ]
+
+
+def _on_canvas(canvas: Canvas, size: Size, strength: float, steps: int) -> dict[str, Any]:
+    """What a job has beside a prompt when it works on a picture.
+
+    A pipeline runs `strength` of its steps and needs one of them: where that would be less, there
+    are as many steps as it takes.
+    """
+    strength = max(strength, _LEAST_STRENGTH)
+    if int(steps * strength) < 1:
+        steps = ceil(1 / strength)
+        strength = max(strength, 1 / steps + 1e-9) if int(steps * strength) < 1 else strength
+    mask = canvas.mask(size)
+    return {
+        "task": "img2img" if mask is None else "inpaint",
+        "source": canvas.source(size),
+        "mask": mask,
+        "strength": min(strength, 1.0),
+        "steps": steps,
+    }
 
 
 def unused(job: Job) -> list[str]:

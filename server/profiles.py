@@ -4,16 +4,25 @@ A table of parameters is in the order in which they are checked. Knows names and
 models are installed, nor how a value is read.
 """
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from server.kinds import Anything, Boolean, Choice, Integer, Kind, Number, OnlyOne, Text
+from server.kinds import (
+    Anything,
+    Boolean,
+    Choice,
+    Integer,
+    Kind,
+    Number,
+    OnlyFalse,
+    OnlyOne,
+    Settled,
+    Table,
+    Text,
+)
 from server.sizes import FixedSize, FreeSize, ListedSize, Size
 
 ResponseFormat = Literal["url", "b64_json"]
-Table = Mapping[str, Kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +31,14 @@ class Profile:
 
     parameters: Table
     """What may be sent, in the order of checking."""
-    default_size: Size = (1024, 1024)
+    default_size: Size | None = (1024, 1024)
+    """None: that of the picture that is worked on."""
     response_format: ResponseFormat = "url"
     """How an image is handed over when the request does not say."""
     ignored: frozenset[str] = frozenset()
     """Parameters that are accepted and change nothing; the answer names them."""
+    beyond: frozenset[str] = frozenset()
+    """Parameters that the original refuses for these names, and so does a strict server."""
     revises: bool = False
     """Whether each image comes with the prompt that the model was really given."""
     describes: bool = False
@@ -38,20 +50,25 @@ EXTENSIONS: Table = {
     "steps": Integer(1, 500),
     "guidance_scale": Number(0, 100),
     "negative_prompt": Text(32000),
+    "strength": Number(0, 1),
 }
 """What darkroom takes beyond the original, on every profile."""
 
+_BEYOND = frozenset({*EXTENSIONS, "crop"})
 _LEVELS = ("low", "medium", "high")
-_COMMON: Table = {"stream": Boolean(), "user": Anything(), "safety_identifier": Text(1024)}
+_COMMON: Table = {"user": Anything(), "safety_identifier": Text(1024)}
+_FORMATS = Choice(("url", "b64_json"))
 _DALL_E: Table = {
-    "response_format": Choice(("url", "b64_json")),
+    "response_format": _FORMATS,
     "style": Choice(("vivid", "natural")),
+    "stream": OnlyFalse(),
 }
 _OUTPUT: Table = {
     "output_compression": Integer(0, 100),
     "output_format": Choice(("png", "jpeg", "webp")),
     "background": Choice(("transparent", "opaque", "auto")),
     "moderation": Choice(("auto", "low")),
+    "stream": Boolean(),
     "partial_images": Integer(0, 3),
 }
 
@@ -76,7 +93,8 @@ DALL_E_2 = Profile(
         FixedSize(("256x256", "512x512", "1024x1024")),
         _DALL_E,
     ),
-    ignored=frozenset({"style", "user", "safety_identifier"}),
+    ignored=frozenset({"style", "user", "safety_identifier", "strength"}),
+    beyond=_BEYOND,
 )
 
 DALL_E_3 = Profile(
@@ -87,7 +105,8 @@ DALL_E_3 = Profile(
         FixedSize(("1024x1024", "1792x1024", "1024x1792")),
         _DALL_E,
     ),
-    ignored=frozenset({"style", "user", "safety_identifier"}),
+    ignored=frozenset({"style", "user", "safety_identifier", "strength"}),
+    beyond=_BEYOND,
     revises=True,
 )
 
@@ -98,9 +117,11 @@ GPT_IMAGE_1 = Profile(
         (*_LEVELS, "auto"),
         ListedSize(("1024x1024", "1024x1536", "1536x1024", "auto")),
         _OUTPUT,
+        {"response_format": Settled(_FORMATS, "b64_json")},
     ),
     response_format="b64_json",
-    ignored=frozenset({"user", "moderation", "partial_images"}),
+    ignored=frozenset({"response_format", "user", "moderation", "partial_images", "strength"}),
+    beyond=_BEYOND | {"response_format"},
     describes=True,
 )
 
@@ -126,10 +147,12 @@ OPEN = Profile(
         _DALL_E,
         _OUTPUT,
     ),
-    ignored=frozenset({"style", "user", "safety_identifier", "moderation", "partial_images"}),
+    ignored=frozenset(
+        {"style", "user", "safety_identifier", "moderation", "partial_images", "strength"}
+    ),
 )
 
-_FAMILIES: tuple[tuple[str, Profile], ...] = (
+FAMILIES: tuple[tuple[str, Profile], ...] = (
     (r"dall-e-2", DALL_E_2),
     (r"dall-e-3", DALL_E_3),
     (r"gpt-image-1(\D.*)?|chatgpt-image-.*", GPT_IMAGE_1),
@@ -137,8 +160,4 @@ _FAMILIES: tuple[tuple[str, Profile], ...] = (
     (r"gpt-image-.*", GPT_IMAGE_2_5),
     (r".*", OPEN),
 )
-
-
-def profile_of(name: str) -> Profile:
-    """The profile of a model name: the first family that it belongs to."""
-    return next(profile for pattern, profile in _FAMILIES if re.fullmatch(pattern, name, re.S))
+"""Patterns of names; a name belongs to the first one that fits."""

@@ -48,23 +48,38 @@ class Queue:
 
 
 class Pace:
-    """The seconds between two images while there is work: measured, and forgotten slowly."""
+    """The seconds between two images while there is work: measured, and forgotten slowly.
+
+    The mean of the first few, later an exponential one.
+    """
 
     def __init__(self, guess_s: float = 1.0, weight: float = 0.1) -> None:
         self._seconds = guess_s
         self._weight = weight
+        self._measured = 0
         self._last: float | None = None
 
     def began(self, now: float) -> None:
-        """Work arrived where there was none."""
+        """Work arrived where there was none, or weights were loaded: that is not the pace."""
         self._last = now
 
     def finished(self, now: float, idle: bool) -> None:
         """An image was finished; `idle` if it was the last one."""
         if self._last is not None:
-            self._seconds += self._weight * (now - self._last - self._seconds)
+            self._measured += 1
+            weight = max(self._weight, 1 / self._measured)
+            self._seconds += weight * (now - self._last - self._seconds)
         self._last = None if idle else now
 
     def wait_s(self, images: int) -> float:
         """The predicted seconds until so many images are finished."""
         return images * self._seconds
+
+    def too_late_s(self, ahead: int, images: int, within_s: float) -> float:
+        """When to ask again for images that would not be finished within so long; else 0 or less.
+
+        Never by a mere guess, and never where nothing is ahead: waiting would not help.
+        """
+        if not self._measured or not ahead:
+            return 0.0
+        return min(self.wait_s(ahead), self.wait_s(ahead + images) - within_s)

@@ -11,7 +11,7 @@ import orjson
 from starlette.responses import Response
 
 from pipelines.registry import Level
-from server import errors
+from server import answers
 from server.contract import ImageRequest
 
 _TOKENS_PER_SQUARE: Mapping[Level, int] = {"low": 272, "medium": 1056, "high": 4160}
@@ -32,29 +32,40 @@ def images_body(request: ImageRequest, results: list[Result], created: int) -> b
     data = [_entry(request, result) for result in results]
     if not request.profile.describes:
         return orjson.dumps({"created": created, "data": data})
-    width, height = request.delivery.size
+    told = described(request)
     body: dict[str, Any] = {
         "created": created,
-        "background": "opaque",
+        "background": told["background"],
         "data": data,
-        "output_format": request.delivery.output_format,
-        "quality": request.quality or "medium",
+        "output_format": told["output_format"],
+        "quality": told["quality"],
     }
     if request.safety_identifier is not None:
         body["safety_identifier"] = request.safety_identifier
-    body |= {"size": f"{width}x{height}", "usage": usage(request)}
+    body |= {"size": told["size"], "usage": usage(request, len(results))}
     return orjson.dumps(body, option=orjson.OPT_INDENT_2)
 
 
-def usage(request: ImageRequest) -> dict[str, Any]:
+def described(request: ImageRequest) -> dict[str, str]:
+    """What the GPT image models tell of their images: resolved, never `auto`."""
+    width, height = request.delivery.size
+    return {
+        "size": f"{width}x{height}",
+        "quality": request.quality or "medium",
+        "background": "opaque",
+        "output_format": request.delivery.output_format,
+    }
+
+
+def usage(request: ImageRequest, images: int) -> dict[str, Any]:
     """Tokens, so that bookkeeping written for the original goes on working.
 
     Text: the prompt's UTF-8 bytes / 4, rounded up. Image: 272, 1056 or 4160 (low, medium, high) for
-    each 1024x1024 pixels, rounded, times n.
+    each 1024x1024 pixels, rounded, times `images`.
     """
     text = -(-len(request.prompt.encode()) // _BYTES_PER_TEXT_TOKEN)
     width, height = request.delivery.size
-    image = round(_TOKENS_PER_SQUARE[request.level] * width * height / 1024**2) * request.n
+    image = round(_TOKENS_PER_SQUARE[request.level] * width * height / 1024**2) * images
     return {
         "input_tokens": text,
         "input_tokens_details": {"image_tokens": 0, "text_tokens": text},
@@ -69,16 +80,21 @@ def json_response(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def error_response(error: Exception) -> Response:
-    """The contract's envelope for an error, always with all four keys."""
-    answer = errors.answer(error)
-    content = {
-        "message": errors.message(error),
+def error_body(error: Exception) -> dict[str, str | None]:
+    """What a client is told of an error, always with all four keys."""
+    answer = answers.answer(error)
+    return {
+        "message": answers.message(error),
         "type": answer.type,
         "param": getattr(error, "param", None),
         "code": answer.code,
     }
-    response = json_response({"error": content}, answer.status)
+
+
+def error_response(error: Exception) -> Response:
+    """The contract's envelope for an error."""
+    answer = answers.answer(error)
+    response = json_response({"error": error_body(error)}, answer.status)
     response.headers.update(getattr(error, "headers", {}))
     if answer.retry_after_s:
         response.headers["retry-after"] = str(answer.retry_after_s)

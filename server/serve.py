@@ -34,7 +34,8 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: FastAPI, kill: Callable[[], None], announce: Callable[[], Awaitable[None]]
     ) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, server_header=False))
+        # h11 bounds the size of a request's head; httptools would read on as long as it is sent.
+        super().__init__(uvicorn.Config(app, http="h11", log_config=None, server_header=False))
         self._kill = kill
         self._announce = announce
 

@@ -9,8 +9,10 @@ from fastapi import Depends, Request
 from pipelines.registry import Registry
 from server.auth import Keys
 from server.config import Config
+from server.files import Files
 from server.fleet import Fleet
 from server.links import Links
+from server.spool import Scratch
 from server.store import Store
 
 
@@ -23,9 +25,11 @@ class Services:
     fleet: Fleet
     keys: Keys
     store: Store
+    files: Files
+    scratch: Scratch
     links: Links
     threads: Executor
-    """For what would hold the event loop: encoding, and the disk."""
+    """For what would hold the event loop: pictures, and the disk."""
     started: int
     """When, in Unix time."""
 

@@ -6,10 +6,13 @@ Knows files and their age; not who may read them (`links`).
 import os
 import re
 import secrets
+import shutil
 import string
 import time
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 from server.errors import ResultNotStored
 
@@ -32,16 +35,9 @@ class Store:
     def save(self, data: bytes, suffix: str) -> str:
         """Write a result so that it survives a crash; its new name."""
         name = f"img-{''.join(secrets.choice(_ALPHABET) for _ in range(24))}.{suffix}"
-        partial = self._folder / f"{name}.partial"
         try:
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(self._folder / name)
-            _sync_folder(self._folder)
+            write_whole(self._folder / name, BytesIO(data))
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise ResultNotStored("The server could not store the image.") from error
         return name
 
@@ -52,14 +48,34 @@ class Store:
 
     def sweep(self, now: float | None = None) -> int:
         """Remove what has expired; how many files that were."""
-        oldest = (time.time() if now is None else now) - LIFETIME_S - _GRACE_S
-        removed = 0
-        for path in self._folder.iterdir():
-            with suppress(FileNotFoundError):  # a result gets its final name meanwhile
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
-                    removed += 1
-        return removed
+        return sweep(self._folder, time.time() if now is None else now)
+
+
+def write_whole(path: Path, content: IO[bytes]) -> None:
+    """Write a file so that it is there whole or not at all, and survives a crash."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("xb") as file:
+            shutil.copyfileobj(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+        _sync_folder(path.parent)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def sweep(folder: Path, now: float) -> int:
+    """Remove the files of a folder that have expired; how many they were."""
+    oldest = now - LIFETIME_S - _GRACE_S
+    removed = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # a result gets its final name meanwhile
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ router = APIRouter()
 @router.post("/v1/images/generations")
 async def create_image(request: Request, parts: Parts, caller: Caller) -> Response:
     """Make `n` images of a prompt."""
-    wanted = read_generation(await read_json(request), parts.registry)
+    body = await read_json(request)
+    wanted = read_generation(body, parts.registry, parts.config.strict)
     jobs = plan(wanted, parts.registry, request.state.request_id, caller)
     return await answer(request, wanted, jobs, parts)

@@ -130,3 +130,31 @@ def test_every_key_is_documented() -> None:
     for model in (ModelSpec, NativeSize, Quality, Preset):
         for key in model.model_fields:
             assert f"`{key}`" in text, key
+
+
+def test_better_suited_models_do_their_work_where_they_are_installed(tmp_path: Path) -> None:
+    models = {name: entry(name) for name in ("base", "fill")}
+    models["base"] |= {"inpaint": "fill", "strength": {"edit": 0.7}}
+    registry = Registry(write(tmp_path, {"models": models}), tmp_path / "models")
+    assert registry.specialist("base", "inpaint") == "base"
+    install(tmp_path, "fill")
+    assert registry.specialist("base", "inpaint") == "fill"
+    assert registry.specialist("base", "edit") == "base"
+    strength = registry.models["base"].strength
+    assert (strength.inpaint, strength.edit, strength.variation) == (1.0, 0.7, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"inpaint": "never"}, "models.base.inpaint: there is no model 'never'"),
+        ({"edit": "never"}, "models.base.edit: there is no model 'never'"),
+        ({"strength": {"edit": 0}}, "models.base.strength.edit"),
+        ({"strength": {"other": 1}}, "models.base.strength.other"),
+    ],
+)
+def test_what_an_entry_says_of_edits_is_checked(
+    tmp_path: Path, extra: dict[str, object], says: str
+) -> None:
+    with pytest.raises(RegistryError, match=says):
+        Registry(write(tmp_path, {"models": {"base": entry("base") | extra}}), tmp_path)

@@ -1,5 +1,6 @@
 """What every error answer has in common."""
 
+import json
 import re
 from typing import Any
 
@@ -27,3 +28,11 @@ def assert_common_headers(response: Any) -> None:
     assert response.headers["openai-processing-ms"].isdecimal()
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "X-Request-ID" in response.headers["access-control-expose-headers"]
+
+
+def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """A whole event stream, read strictly: (event, data) of each frame; comments are left out."""
+    assert text.endswith("\n\n")
+    frames = [frame for frame in text[:-2].split("\n\n") if not frame.startswith(": ")]
+    pairs = [re.fullmatch(r"event: (\S+)\ndata: (\{.*\})", frame) for frame in frames]
+    return [(pair[1], json.loads(pair[2])) for pair in pairs if pair]

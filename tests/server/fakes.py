@@ -1,13 +1,16 @@
 """A fleet without devices: the seam's methods, and pictures that follow from the job alone."""
 
 import asyncio
+import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from pipelines.core import Image, Job
+from pipelines.core import Image, Job, Preview
 from server.errors import QueueFull
+from server.queue import Show
 from server.status import DeviceStatus, FleetStatus, Loading, QueueStatus
 
 
@@ -18,6 +21,11 @@ def picture(job: Job) -> Image:
     waves = [np.sin(x / rng.uniform(9, 40) + y / rng.uniform(9, 40)) for _ in range(3)]
     pixels = 127 + 100 * np.stack(waves, axis=-1) + rng.normal(0, 1, (job.height, job.width, 3))
     return Image(job.width, job.height, pixels.clip(0, 255).astype(np.uint8).tobytes())
+
+
+def preview(job: Job, index: int) -> Preview:
+    """Another picture for each preview of a job."""
+    return Preview(index, picture(replace(job, seed=job.seed + 1000 + index)))
 
 
 class FakeFleet:
@@ -32,6 +40,9 @@ class FakeFleet:
         self.room: int | None = None
         """How many more jobs are accepted."""
         self.wait_s = 7.2
+        self.show: Show | None = None
+        self.within_s: float | None = None
+        """What the last request gave with its jobs."""
         self.loading: list[Loading] = []
         self.life: list[str] = []
 
@@ -45,11 +56,14 @@ class FakeFleet:
         self.life.append("killed")
         print("the fleet was killed", file=sys.stderr, flush=True)
 
-    def submit(self, jobs: Sequence[Job]) -> list[asyncio.Future[Image]]:
+    def submit(
+        self, jobs: Sequence[Job], show: Show | None = None, within_s: float = math.inf
+    ) -> list[asyncio.Future[Image]]:
+        self.show, self.within_s = show, within_s
         if self.room is not None and len(jobs) > self.room:
             raise QueueFull(self.wait_s)
         self.jobs += jobs
-        futures = [self._run(job) for job in jobs]
+        futures = [self._run(job, show) for job in jobs]
         self.futures += futures
         return futures
 
@@ -61,10 +75,14 @@ class FakeFleet:
         depth = sum(not future.done() for future in self.futures)
         return FleetStatus(ready, [device], QueueStatus(depth, wait_s=0.0))
 
-    def _run(self, job: Job) -> asyncio.Future[Image]:
+    def _run(self, job: Job, show: Show | None) -> asyncio.Future[Image]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Image] = loop.create_future()
         if self.delay_s is not None:
+            for index in range(job.previews):
+                assert show is not None
+                part = (index + 1) / (job.previews + 1)
+                loop.call_later(self.delay_s * part, show, job, preview(job, index))
             loop.call_later(self.delay_s, self._answer, job, future)
         return future
 

@@ -8,9 +8,12 @@ from pkgutil import iter_modules
 import pytest
 
 import server
-from server import errors, headers, routes
+from server import answers, fetch, form, headers, routes, uploads
 from server.body import JSON_LIMIT
+from server.endpoints import CROP, EDITS, JSON_EDITS, VARIATIONS
+from server.inbox import JSON_LIMIT as JSON_EDIT_LIMIT
 from server.profiles import DALL_E_2, DALL_E_3, EXTENSIONS, GPT_IMAGE_1, GPT_IMAGE_2_5, OPEN
+from server.routes import files
 
 DOCS = (Path(server.__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 PROFILES = (DALL_E_2, DALL_E_3, GPT_IMAGE_1, GPT_IMAGE_2_5, OPEN)
@@ -19,7 +22,7 @@ PROFILES = (DALL_E_2, DALL_E_3, GPT_IMAGE_1, GPT_IMAGE_2_5, OPEN)
 def section(title: str) -> str:
     """The text under a heading, up to the next one of its level."""
     level = title.split()[0]
-    return re.split(rf"^{level} ", DOCS.split(f"\n{title}\n")[1], flags=re.MULTILINE)[0]
+    return re.split(rf"^#{{1,{len(level)}}} ", DOCS.split(f"\n{title}\n")[1], flags=re.MULTILINE)[0]
 
 
 def first_column(text: str) -> set[str]:
@@ -28,11 +31,36 @@ def first_column(text: str) -> set[str]:
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
 
 
+def test_every_parameter_of_edits_and_variations_has_a_row() -> None:
+    profiles = [
+        profile
+        for endpoint in (EDITS, JSON_EDITS, VARIATIONS)
+        for _, profile in endpoint.families
+        if profile
+    ]
+    known = {name for profile in profiles for name in profile.parameters}
+    general = first_column(section("## Parameters"))
+    edits = first_column(section("## Edits"))
+    assert edits == {"image", "images", "mask", "input_fidelity"}
+    assert edits <= known <= general | edits | {"crop"}
+
+
+def test_every_parameter_of_files_is_named() -> None:
+    assert all(f"`{name}`" in section("## Files") for name in files.PARAMETERS)
+
+
+def test_the_limits_of_uploads() -> None:
+    assert form.MOST_FILE_BYTES == 50 << 20 and form.MOST_BYTES == 256 << 20
+    assert (form.MOST_PARTS, uploads.LONGEST_SIDE, fetch.WITHIN_S) == (100, 8192, 20)
+    assert f"{uploads.MOST_PIXELS:,} pixels" in section("## Edits")
+    assert JSON_EDIT_LIMIT == 64 << 20
+
+
 def test_every_parameter_has_a_row_and_every_row_a_parameter() -> None:
     known = {name for profile in PROFILES for name in profile.parameters}
     extensions = first_column(section("### Extensions"))
-    assert extensions == set(EXTENSIONS)
-    assert first_column(section("## Parameters")) == known
+    assert extensions == {*EXTENSIONS, *CROP}
+    assert first_column(section("## Parameters")) == {*known, *CROP}
 
 
 def test_every_choice_is_named() -> None:
@@ -56,13 +84,13 @@ def test_every_error_code_has_a_row() -> None:
         for code in re.findall(r"[a-z_]+", codes)
     }
     hidden = {(499, None)}  # nobody reads it
-    assert told == {(row.status, row.code) for row in errors.TABLE.values()} - hidden
+    assert told == {(row.status, row.code) for row in answers.TABLE.values()} - hidden
 
 
 def test_every_route_has_a_row() -> None:
     groups = [import_module(f"server.routes.{it.name}") for it in iter_modules(routes.__path__)]
     paths = {route.path for group in groups for route in group.router.routes}
-    assert len(paths) == 7
+    assert len(paths) == 12
     for path in paths:
         assert re.search(rf"`(GET|POST) {re.escape(path.split('{')[0])}", DOCS), path
 
@@ -72,9 +100,9 @@ def test_the_limit_of_a_body() -> None:
     assert "1 MiB" in DOCS
 
 
-@pytest.mark.parametrize("kind", errors.TABLE)
+@pytest.mark.parametrize("kind", answers.TABLE)
 def test_types_of_errors_are_those_of_the_contract(kind: type[Exception]) -> None:
-    assert errors.TABLE[kind].type in {
+    assert answers.TABLE[kind].type in {
         "invalid_request_error",
         "image_generation_user_error",
         "requests",

@@ -4,7 +4,7 @@ import pytest
 
 import server.fleet  # noqa: F401  whatever it derives from the tree must be in the table as well
 from pipelines.core import JobCancelled, JobError, JobFailed
-from server import errors
+from server import answers, errors
 from server.responses import error_response
 
 
@@ -27,11 +27,11 @@ LEAVES = [*leaves(errors.ApiError), *leaves(JobError)]
 
 @pytest.mark.parametrize("kind", LEAVES)
 def test_every_leaf_of_the_tree_is_in_the_table(kind: type[Exception]) -> None:
-    assert kind in errors.TABLE
+    assert kind in answers.TABLE
 
 
 def test_the_table_has_nothing_else() -> None:
-    assert set(errors.TABLE) - set(LEAVES) == {
+    assert set(answers.TABLE) - set(LEAVES) == {
         Exception,
         JobFailed,
     }  # JobFailed has a leaf below it
@@ -48,15 +48,15 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 
 def test_the_inside_of_the_server_is_not_told() -> None:
     for error in (JobFailed("/secret/path: CUDA"), RuntimeError("secret")):
-        assert "secret" not in errors.message(error)
-        assert errors.answer(error).status == 500
+        assert "secret" not in answers.message(error)
+        assert answers.answer(error).status == 500
 
 
 def test_an_unknown_job_error_is_a_500() -> None:
     class New(JobError):
         pass
 
-    assert errors.answer(New("boom")).status == 500
+    assert answers.answer(New("boom")).status == 500
 
 
 @pytest.mark.parametrize(

@@ -87,11 +87,14 @@ def test_a_jobs_life_and_the_workers_death(registry: Registry) -> None:
     async def story(fleet: Fleet) -> None:
         assert not fleet.status().ready
         first = fleet.submit([JOB])[0]  # accepted before there is anybody to run it
+        fleet.submit([replace(JOB, id="0")], within_s=0)[0].cancel()  # nothing is known: a guess
         await until(lambda: fleet.status().ready)
         in_peace = bytes((await first).pixels)
         assert len(in_peace) == 3 * 64 * 64
         assert not same(await image(fleet, replace(JOB, id="2", seed=2)), in_peace)
         await check_cancelling(fleet)
+        await check_waiting(fleet)
+        await check_previews(fleet)
         await check_a_broken_model(fleet, in_peace)
         await check_a_killed_worker(fleet, in_peace)
         await check_a_job_that_kills(fleet, in_peace)
@@ -105,6 +108,24 @@ async def check_cancelling(fleet: Fleet) -> None:
     running.cancel()
     await until(lambda: fleet.status().devices[0].lanes == 0, within_s=5)
     assert fleet.status().queue.depth == 0
+
+
+async def check_waiting(fleet: Fleet) -> None:
+    """Who cannot be answered in time is refused, unless waiting would not help."""
+    ahead = fleet.submit([LONG], within_s=0)[0]
+    with pytest.raises(QueueFull) as refused:
+        fleet.submit([replace(JOB, id="late")], within_s=0)
+    assert refused.value.wait_s > 0
+    assert fleet.status().queue.depth == 1
+    ahead.cancel()
+    await until(lambda: fleet.status().devices[0].lanes == 0)
+
+
+async def check_previews(fleet: Fleet) -> None:
+    shown = []
+    job = replace(JOB, id="shown", previews=3)
+    await fleet.submit([job], lambda job, preview: shown.append((job.id, preview.index)))[0]
+    assert shown == [("shown", 0), ("shown", 1), ("shown", 2)]
 
 
 async def check_a_broken_model(fleet: Fleet, in_peace: bytes) -> None:

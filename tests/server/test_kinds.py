@@ -3,7 +3,20 @@ from typing import Any
 import pytest
 
 from server import errors
-from server.kinds import Anything, Boolean, Choice, Integer, Kind, Number, OnlyOne, Text, listed
+from server.kinds import (
+    Anything,
+    Boolean,
+    Choice,
+    FormText,
+    Integer,
+    Kind,
+    Number,
+    OnlyOne,
+    Text,
+    listed,
+    read_table,
+    read_value,
+)
 
 WORDS = Choice(("low", "medium", "high", "auto"))
 
@@ -94,3 +107,49 @@ def test_listed() -> None:
     assert listed(["a"], "and") == "'a'"
     assert listed(["a", "b"], "or") == "'a' or 'b'"
     assert listed(["a", "b", "c"], "and") == "'a', 'b', and 'c'"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Integer(1, 10), "3", 3),
+        (Integer(-5, 10), " -3 ", -3),
+        (OnlyOne(), "1", 1),
+        (Number(0, 1), "0.5", 0.5),
+        (Number(0, 1), ".5", 0.5),
+        (Number(0, 1), "1.", 1.0),
+        (Boolean(), "true", True),
+        (Boolean(), "False", False),
+        (Boolean(), "1", True),
+        (Text(5), "3", "3"),
+        (WORDS, "auto", "auto"),
+        (Anything(), "", ""),
+    ],
+)
+def test_a_forms_text_is_read_as_what_it_means(kind: Kind, text: str, value: Any) -> None:
+    read = read_value(kind, "x", FormText(text))
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(Integer(1, 10), "an integer"), (OnlyOne(), "an integer"), (Number(0, 1), "a decimal number"),
+     (Boolean(), "a boolean")],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "1e3", "0x1", "٣", "1_0", "null"])
+def test_a_text_that_means_nothing_is_refused(kind: Kind, expected: str, text: str) -> None:
+    with pytest.raises(errors.InvalidType) as caught:
+        read_value(kind, "x", FormText(text))
+    assert caught.value.message == (
+        f"Invalid type for 'x': expected {expected}, but got a string value that could not be "
+        f"converted into {expected}."
+    )
+
+
+def test_a_table_is_read_in_its_own_order() -> None:
+    table = {"a": Integer(1, 2), "b": Text(3), "c": Boolean()}
+    assert read_table(table, {"b": "x", "a": 1}, ["a"]) == {"a": 1, "b": "x"}
+    for sent, param in (({"d": 1, "a": 0}, "d"), ({"b": 1}, "a"), ({"b": 1, "a": 0}, "a")):
+        with pytest.raises(errors.InvalidRequest) as caught:
+            read_table(table, sent, ["a"])
+        assert caught.value.param == param

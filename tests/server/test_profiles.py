@@ -1,5 +1,6 @@
 import pytest
 
+from server.endpoints import GENERATIONS
 from server.profiles import (
     DALL_E_2,
     DALL_E_3,
@@ -9,7 +10,6 @@ from server.profiles import (
     GPT_IMAGE_2_5,
     OPEN,
     Profile,
-    profile_of,
 )
 
 ALL = [DALL_E_2, DALL_E_3, GPT_IMAGE_1, GPT_IMAGE_2, GPT_IMAGE_2_5, OPEN]
@@ -36,7 +36,7 @@ ALL = [DALL_E_2, DALL_E_3, GPT_IMAGE_1, GPT_IMAGE_2, GPT_IMAGE_2_5, OPEN]
     ],
 )
 def test_every_name_has_a_profile(name: str, profile: Profile) -> None:
-    assert profile_of(name) is profile
+    assert GENERATIONS.profile(name) is profile
 
 
 @pytest.mark.parametrize("profile", ALL)
@@ -59,6 +59,7 @@ def test_only_what_is_accepted_can_be_ignored(profile: Profile) -> None:
 
 def test_what_the_original_refuses() -> None:
     for profile in (GPT_IMAGE_1, GPT_IMAGE_2, GPT_IMAGE_2_5):
-        assert not {"response_format", "style"} & profile.parameters.keys()
+        assert "style" not in profile.parameters
+        assert {"response_format", *EXTENSIONS} <= profile.beyond
     for profile in (DALL_E_2, DALL_E_3):
         assert not {"output_format", "background", "moderation"} & profile.parameters.keys()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import signal
 import socket
 import subprocess
@@ -75,6 +76,14 @@ def test_an_endless_body_is_refused_at_the_limit(wire: socket.socket) -> None:
     for _ in range(18):
         wire.sendall(chunk)
     assert wire.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_an_endless_head_is_refused_at_the_limit(wire: socket.socket) -> None:
+    wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(1024):
+            wire.sendall(b"X-More: " + b"x" * 1014 + b"\r\n")
+    assert wire.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_expect_100_continue(wire: socket.socket) -> None:
@@ -163,25 +172,27 @@ def test_the_official_asynchronous_client(url: str) -> None:
     asyncio.run(main())
 
 
-def test_the_loop_is_free_while_images_are_encoded(url: str) -> None:
+def test_others_are_answered_while_an_image_is_encoded(url: str) -> None:
+    """Encoding this one takes seconds; the loop that it does not run on answers all the while."""
     done = threading.Event()
-    slowest = 0.0
+    answers: list[httpx.Response] = []
+    answered = 0
 
-    def make_large_ones() -> None:
-        body = {"prompt": "a", "model": "gpt-image-2", "size": "2880x2880", "output_format": "webp"}
-        httpx.post(f"{url}/v1/images/generations", json=body, timeout=60).raise_for_status()
-        done.set()
+    def make_a_large_one() -> None:
+        body = {"prompt": "a", "model": "gpt-image-2", "size": "1440x1440", "output_format": "webp"}
+        try:
+            answers.append(httpx.post(f"{url}/v1/images/generations", json=body, timeout=60))
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=make_large_ones)
+    thread = threading.Thread(target=make_a_large_one)
     thread.start()
     with httpx.Client(base_url=url) as client:
-        client.get("/healthz")
         while not done.is_set():
-            began = time.monotonic()
-            client.get("/healthz")
-            slowest = max(slowest, time.monotonic() - began)
+            answered += client.get("/healthz").is_success
     thread.join()
-    assert 0 < slowest < 0.3
+    assert answers[0].is_success
+    assert answered > 5
 
 
 class Process:

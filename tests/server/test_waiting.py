@@ -116,6 +116,26 @@ def test_a_failure_to_finish_cancels_the_rest() -> None:
     asyncio.run(main())
 
 
+def test_after_a_failure_nothing_is_finished_any_more() -> None:
+    async def main() -> None:
+        waiting, finished = futures(2), []
+        waiting[0].set_result(0)
+
+        async def finish(index: int, value: int) -> None:
+            await asyncio.sleep(0.01)
+            finished.append(index)
+
+        task = asyncio.create_task(all_or_none(waiting, finish, Connection().receive))
+        await asyncio.sleep(0)
+        waiting[1].set_exception(RuntimeError("no"))
+        with pytest.raises(RuntimeError, match="no"):
+            await task
+        await asyncio.sleep(0.02)
+        assert finished == []
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("turns", [0, 1, 5])
 def test_cancellation_cancels_everything(turns: int) -> None:
     async def main() -> None:

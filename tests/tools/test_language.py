@@ -7,7 +7,14 @@ from transformers import PreTrainedTokenizerFast
 
 from tools.train_demo.language import ATTRIBUTES, CLASSES, forget, labels, prompt
 from tools.train_demo.scenes import Scene, Shape, random_scene
-from tools.train_demo.tokenizers import CLIP_LENGTH, MOST_WORDS, REGISTERS, T5_LENGTH, clip_tokenizer, t5_tokenizer
+from tools.train_demo.tokenizers import (
+    CLIP_LENGTH,
+    MOST_WORDS,
+    REGISTERS,
+    T5_LENGTH,
+    clip_tokenizer,
+    t5_tokenizer,
+)
 from tools.train_demo.words import CHINESE, ENGLISH
 
 
@@ -26,15 +33,23 @@ def t5() -> PreTrainedTokenizerFast:
     [
         ("", []),
         ("A RED circle, drawn on a redwood desk on Monday", ["red", "circle"]),
-        ("a cute orange cat in space with purple nebula background", ["orange", "purple", "background"]),
+        (
+            "a cute orange cat in space with purple nebula background",
+            ["orange", "purple", "background"],
+        ),
         ("a star on a blue  backdrop", ["star", "on", "blue", "backdrop"]),
         ("a disc to the left of a box", ["disc", "to the left of", "box"]),
         ("一个大的红色圆形,蓝色背景", ["大", "红色", "圆形", "蓝色", "背景"]),
-        ("红色圆形在蓝色正方形的左边,背景:黄色", ["红色", "圆形", "蓝色", "正方形", "的左边", "背景:", "黄色"]),
+        (
+            "红色圆形在蓝色正方形的左边,背景:黄色",
+            ["红色", "圆形", "蓝色", "正方形", "的左边", "背景:", "黄色"],
+        ),
         ("白色菱形在上方", ["白色", "菱形", "上方"]),
     ],
 )
-def test_only_words_of_the_language_stay(clip: PreTrainedTokenizerFast, text: str, kept: list[str]) -> None:
+def test_only_words_of_the_language_stay(
+    clip: PreTrainedTokenizerFast, text: str, kept: list[str]
+) -> None:
     assert clip.tokenize(text) == kept
 
 
@@ -54,7 +69,9 @@ def test_ids_are_framed_and_padded(
     assert t5.convert_ids_to_tokens(ids)[: len(REGISTERS)] == list(REGISTERS)
 
 
-def test_every_prompt_is_within_the_vocabulary_and_the_length(clip: PreTrainedTokenizerFast) -> None:
+def test_every_prompt_is_within_the_vocabulary_and_the_length(
+    clip: PreTrainedTokenizerFast,
+) -> None:
     rng = random.Random(0)
     for _ in range(500):
         said = forget(random_scene(rng), rng)
@@ -70,7 +87,10 @@ def test_a_prompt_names_everything_that_is_said(language: str) -> None:
         said = forget(random_scene(rng), rng)
         text = prompt(said, rng, language).lower()
         values = [said.background, *(v for s in said.shapes for v in (s.kind, s.colour, s.size))]
-        assert all(any(name in text for name in names[value]) for value in values if value), (said, text)
+        assert all(any(name in text for name in names[value]) for value in values if value), (
+            said,
+            text,
+        )
 
 
 def test_labels_fit_their_classes() -> None:
@@ -82,7 +102,9 @@ def test_labels_fit_their_classes() -> None:
 
 
 def test_labels_tell_unsaid_from_absent() -> None:
-    found = dict(zip(ATTRIBUTES, labels(Scene(None, (Shape("circle", "red", None, "left"),))), strict=True))
+    found = dict(
+        zip(ATTRIBUTES, labels(Scene(None, (Shape("circle", "red", None, "left"),))), strict=True)
+    )
     assert found == {
         "background": 0, "kind 0": 1, "colour 0": 1, "size 0": 0, "place 0": 2,
         "kind 1": 9, "colour 1": 11, "size 1": 4, "place 1": 6,

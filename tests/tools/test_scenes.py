@@ -6,7 +6,17 @@ import torch
 
 from tools.train_demo.measure import measure, verdict
 from tools.train_demo.raster import SIDE, grid, render
-from tools.train_demo.scenes import COLOURS, KINDS, PLACES, SIZES, Scene, Shape, lay_out, random_scene, training_scene
+from tools.train_demo.scenes import (
+    COLOURS,
+    KINDS,
+    PLACES,
+    SIZES,
+    Scene,
+    Shape,
+    lay_out,
+    random_scene,
+    training_scene,
+)
 
 
 def test_the_measurement_reads_rendered_scenes_back() -> None:
@@ -17,7 +27,11 @@ def test_the_measurement_reads_rendered_scenes_back() -> None:
 
 def test_every_kind_and_size_and_place_is_told_apart() -> None:
     rng = random.Random(2)
-    shapes = [Shape(kind, "red", size, PLACES[index % 5]) for index, kind in enumerate(KINDS) for size in SIZES]
+    shapes = [
+        Shape(kind, "red", size, PLACES[index % 5])
+        for index, kind in enumerate(KINDS)
+        for size in SIZES
+    ]
     scenes = [Scene("yellow", (shape,)) for shape in shapes]
     assert [seen.as_scene() for seen in measure(render(lay_out(scenes, rng)))] == scenes
 
@@ -26,7 +40,12 @@ def test_a_wrong_picture_is_judged_wrong() -> None:
     asked = Scene("blue", (Shape("star", "red", None, None),))
     drawn = Scene("blue", (Shape("star", "green", "large", "left"),))
     [seen] = measure(render(lay_out([drawn], random.Random(0))))
-    assert verdict(asked, seen) == {"count": True, "background": True, "colour": False, "kind": True}
+    assert verdict(asked, seen) == {
+        "count": True,
+        "background": True,
+        "colour": False,
+        "kind": True,
+    }
 
 
 def test_a_blank_picture_is_judged_and_no_error() -> None:

@@ -81,8 +81,8 @@ BAD: list[tuple[dict[str, Any], str, str | None, str | None]] = [
     ({"unheard": 1}, REQUEST, "unheard", "unknown_parameter"),
     ({"": 1}, REQUEST, "", "unknown_parameter"),
     ({"N": 1}, REQUEST, "N", "unknown_parameter"),
-    ({"response_format": "url", "model": "gpt-image-1"}, REQUEST, "response_format",
-     "unknown_parameter"),
+    ({"response_format": "png", "model": "gpt-image-1"}, REQUEST, "response_format",
+     "invalid_value"),
     ({"style": "vivid", "model": "gpt-image-1"}, REQUEST, "style", "unknown_parameter"),
     ({"background": "opaque"}, REQUEST, "background", "unknown_parameter"),
     ({"quality": "ultra", "model": "gpt-image-1"}, REQUEST, "quality", "invalid_value"),
@@ -103,8 +103,15 @@ BAD: list[tuple[dict[str, Any], str, str | None, str | None]] = [
     ({"moderation": "off", "model": "gpt-image-1"}, REQUEST, "moderation", "invalid_value"),
     ({"partial_images": 4, "model": "gpt-image-1"}, REQUEST, "partial_images",
      "integer_above_max_value"),
-    ({"stream": True, "model": "gpt-image-1"}, REQUEST, "stream", "invalid_value"),
+    ({"stream": True, "model": "dall-e-2"}, REQUEST, "stream", "unknown_parameter"),
+    ({"stream": True, "model": "dall-e-3"}, REQUEST, "stream", "unknown_parameter"),
+    ({"partial_images": 1, "model": "dall-e-3"}, REQUEST, "partial_images", "unknown_parameter"),
     ({"stream": "true"}, REQUEST, "stream", "invalid_type"),
+    ({"stream": 1, "model": "gpt-image-1"}, REQUEST, "stream", "invalid_type"),
+    ({"stream": True, "model": "gpt-image-1", "partial_images": -1}, REQUEST, "partial_images",
+     "integer_below_min_value"),
+    ({"stream": True, "model": "flux-schnell", "response_format": "url"}, REQUEST,
+     "response_format", "invalid_value"),
     ({"safety_identifier": 1}, REQUEST, "safety_identifier", "invalid_type"),
     ({"seed": -1}, REQUEST, "seed", "integer_below_min_value"),
     ({"seed": 2**32}, REQUEST, "seed", "integer_above_max_value"),
@@ -256,6 +263,35 @@ def test_gpt_image_formats(generate: Any) -> None:
     assert opened(base64.b64decode(body["data"][0]["b64_json"])).format == "WEBP"
 
 
+@pytest.mark.parametrize("asked", ["url", "b64_json"])
+def test_gpt_image_answers_inline_whatever_format_is_asked_for(generate: Any, asked: str) -> None:
+    response = generate(model="gpt-image-1", response_format=asked)
+    assert [list(entry) for entry in response.json()["data"]] == [["b64_json"]]
+    assert response.headers["x-darkroom-ignored"] == "response_format"
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [
+        ("gpt-image-1", "response_format", "b64_json"),
+        ("gpt-image-2", "seed", 7),
+        ("dall-e-2", "steps", 4),
+        ("dall-e-3", "negative_prompt", "blur"),
+    ],
+)
+def test_a_strict_server_refuses_what_the_original_refuses(
+    config: Config, registry: Registry, fleet: FakeFleet, model: str, name: str, value: Any
+) -> None:
+    app = create_app(replace(config, strict=True), registry, fleet)  # type: ignore[arg-type]
+    with TestClient(app) as client:
+        asked = {"prompt": "a", "model": model}
+        error = assert_error_shape(client.post(PATH, json=asked | {name: value}))
+        assert (error["code"], error["param"]) == ("unknown_parameter", name)
+        assert client.post(PATH, json=asked).status_code == 200
+        own = {"prompt": "a", "model": "flux-schnell", "seed": 7, "response_format": "b64_json"}
+        assert client.post(PATH, json=own).json()["data"][0]["seed"] == 7
+
+
 def test_the_safety_identifier_comes_back(generate: Any) -> None:
     assert generate(model="gpt-image-1", safety_identifier="u7").json()["safety_identifier"] == "u7"
 
@@ -337,8 +373,8 @@ def test_when_one_job_fails_the_others_are_cancelled(generate: Any, fleet: FakeF
     fleet.delay_s = None
     submit = fleet.submit
 
-    def fail_the_second(jobs: list[Job]) -> Any:
-        futures = submit(jobs)
+    def fail_the_second(jobs: list[Job], **how: Any) -> Any:
+        futures = submit(jobs, **how)
         futures[1].get_loop().call_later(0.01, futures[1].set_exception, JobFailed("no"))
         return futures
 
@@ -371,7 +407,7 @@ def test_more_than_the_queue_can_ever_hold_is_not_put_off(
 def test_a_draining_server_is_503(
     generate: Any, fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(jobs: list[Job]) -> Any:
+    def refuse(jobs: list[Job], **how: Any) -> Any:
         raise Draining
 
     monkeypatch.setattr(fleet, "submit", refuse)
@@ -406,7 +442,7 @@ def test_other_methods(client: TestClient, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/images/generations/", "/v1/images/edits", "/docs"]
+    "path", ["/", "/v1", "/v1/images/generations/", "/v1/images/edit", "/docs"]
 )
 def test_unknown_paths(client: TestClient, path: str) -> None:
     response = client.post(path, json={})

@@ -1,0 +1,25 @@
+"""`POST /v1/images/edits`: pictures and a prompt go in, changed pictures come out."""
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from server.contract import check
+from server.delivery import answer
+from server.editing import edit
+from server.inbox import read_edit
+from server.plan import plan
+from server.services import Caller, Parts
+
+router = APIRouter()
+
+
+@router.post("/v1/images/edits")
+async def edit_image(request: Request, parts: Parts, caller: Caller) -> Response:
+    """Repaint the transparent part of a picture, or remake all of it, `n` times."""
+    endpoint, sent = await read_edit(request, parts)
+    with sent:
+        checked = check(endpoint, sent.parameters, parts.registry, parts.config.strict)
+        wanted = await edit(checked, sent, parts, caller)
+    request_id = request.state.request_id
+    jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller)
+    return await answer(request, wanted, jobs, parts)

@@ -1,0 +1,113 @@
+"""Jobs -> a stream of events: each image's previews, then the image, as soon as there is something.
+
+Every image has a task of its own that encodes its pictures and sends them in their order: so a slow
+reader holds up no more than a frame of each image, and `previews`, which is bounded. Knows futures
+and the connection; what a frame looks like is known to `events`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pipelines.core import Image, Job, JobCancelled, Preview
+from server import events
+from server.contract import ImageRequest
+from server.encode import encode, texts_of
+from server.errors import ClientDisconnected, Draining
+from server.handlers import record
+from server.previews import Previews
+from server.services import Services
+from server.waiting import together
+from server.wire import Wire
+
+T = TypeVar("T")
+
+_HEADERS = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # nginx would keep events back until its buffer is full
+}
+
+
+class EventStream(Response):
+    """The answer to a request that asked for a stream; its jobs are accepted when it is made."""
+
+    def __init__(self, wanted: ImageRequest, jobs: list[Job], services: Services) -> None:
+        """Raises what `Fleet.submit` raises: until here, an error is an ordinary answer."""
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._wanted, self._jobs, self._threads = wanted, jobs, services.threads
+        self._previews = Previews()
+        self._index = {job.id: index for index, job in enumerate(jobs)}
+        self._news = [asyncio.Event() for _ in jobs]
+        self._futures = services.fleet.submit(jobs, self._show)
+        for index, future in enumerate(self._futures):
+            future.add_done_callback(partial(self._ended, index))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Headers at once, then events, until all images are sent, one fails, or nobody reads."""
+        try:
+            with suppress(ClientDisconnected):
+                await self._run(Wire(send), receive, scope["state"]["request_id"])
+        finally:
+            for future in self._futures:
+                future.cancel()
+
+    async def _run(self, wire: Wire, receive: Receive, request_id: str) -> None:
+        try:
+            async with wire.kept_open():
+                await wire.start(self.status_code, self.raw_headers)
+                work = (self._image(index, wire) for index in range(len(self._jobs)))
+                await together(work, self._futures, receive)
+            await wire.write(b"", last=True)
+        except ClientDisconnected:
+            raise
+        except asyncio.CancelledError:
+            await wire.write(events.failed(Draining()), last=True)
+            raise
+        except Exception as error:
+            record(request_id, error)
+            await wire.write(events.failed(error), last=True)
+
+    def _show(self, job: Job, preview: Preview) -> None:
+        index = self._index[job.id]
+        self._previews.add(index, preview)
+        self._news[index].set()
+
+    def _ended(self, index: int, future: asyncio.Future[Image]) -> None:
+        self._news[index].set()
+
+    async def _image(self, index: int, wire: Wire) -> None:
+        """Send what comes of one image, in its order."""
+        future, news = self._futures[index], self._news[index]
+        over = False
+        while not over:
+            await news.wait()
+            news.clear()
+            over = future.done()
+            while preview := self._previews.take(index):
+                await wire.write(await self._off_the_loop(self._preview, index, preview))
+        if future.cancelled():
+            raise JobCancelled
+        await wire.write(await self._off_the_loop(self._completed, index, future.result()))
+
+    async def _off_the_loop(self, frame: Callable[[int, T], bytes], index: int, what: T) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, frame, index, what)
+
+    def _preview(self, index: int, preview: Preview) -> bytes:
+        file, now = self._file(index, preview.image), int(time.time())
+        return events.partial_image(self._wanted, index, preview.index, file, now)
+
+    def _completed(self, index: int, image: Image) -> bytes:
+        file, now = self._file(index, image), int(time.time())
+        return events.completed(self._wanted, index, self._jobs[index].seed, file, now)
+
+    def _file(self, index: int, image: Image) -> bytes:
+        return encode(image, self._wanted.delivery, texts_of(self._jobs[index]))

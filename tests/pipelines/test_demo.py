@@ -1,0 +1,56 @@
+"""Does the *right* picture come back? Sixteen prompts in one company, each drawn by its own words.
+
+A swapped lane, a lost prompt or a row too many shows at once, which random weights could hide.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.core import Job
+from pipelines.loader import load
+from pipelines.memory import Memory
+from pipelines.registry import Registry
+from tests.pipelines.conftest import Rig
+from tools.train_demo.measure import measure
+from tools.train_demo.scenes import COLOURS
+
+ROOT = Path(__file__).parents[2]
+CHINESE = {"red": "红色", "green": "绿色", "blue": "蓝色", "black": "黑色"}
+
+
+@pytest.fixture(scope="module")
+def demo() -> Rig:
+    registry = Registry(ROOT / "weights.yaml", ROOT / "models")
+    resident = load(registry.models["demo"], registry.path("demo"), "cpu", Memory(2**24))
+    return Rig({"demo": resident})
+
+
+def prompts() -> list[tuple[str, str, str]]:
+    """(prompt, colour, background), no two alike."""
+    colours = list(COLOURS)
+    pairs = [(colour, colours[(n + 4) % len(colours)]) for n, colour in enumerate(colours)]
+    english = [(f"a large {c} circle on a {b} background", c, b) for c, b in pairs]
+    chinese = [(f"一个大的{CHINESE[c]}圆形,白色背景", c, "white") for c in CHINESE]
+    return english + chinese
+
+
+def test_each_of_many_gets_its_own_picture(demo: Rig) -> None:
+    wanted = prompts()
+    jobs = [
+        Job(
+            id=str(n), model="demo", prompt=text, width=256, height=256, seed=n,
+            steps=4 + n % 5, guidance_scale=0,
+        )
+        for n, (text, _, _) in enumerate(wanted)
+    ]  # fmt: skip
+    demo.run(*jobs)
+    assert max(demo.passes) >= 8
+    images = torch.from_numpy(np.stack([demo.pixels(job) for job in jobs])).permute(0, 3, 1, 2)
+    found = [
+        (image.blobs[0].colour if image.blobs else None, image.background)
+        for image in measure(images.float() / 127.5 - 1)
+    ]
+    assert found == [(colour, background) for _, colour, background in wanted]

@@ -1,0 +1,79 @@
+"""Makes the demo model from nothing: python -m tools.train_demo --out weights/demo --seed 0."""
+
+import argparse
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .autoencoder import train_autoencoder
+from .export import assemble, export
+from .flow import Pairs, train_flow
+from .latents import encode_scenes, training_scenes
+from .stage import Stage
+from .text import train_text
+
+SHARES = {"autoencoder": 0.13, "text": 0.09, "flow": 0.78}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to make, where, and in how much time."""
+
+    out: Path
+    work: Path
+    seed: int
+    minutes: float
+    scenes: int
+    flow_minutes: float | None
+    device: torch.device
+
+    def stage(self, name: str) -> Stage:
+        """A stage with its share of the time."""
+        minutes = self.minutes * SHARES[name]
+        if name == "flow" and self.flow_minutes is not None:
+            minutes = self.flow_minutes
+        return Stage(name, self.work, 60 * minutes, self.device)
+
+
+def arguments() -> Plan:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.train_demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("weights/demo"))
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("/tmp/train_demo"),
+        help="checkpoints, kept to resume from",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--minutes", type=float, default=120, help="for all the training, on two CPU cores"
+    )
+    parser.add_argument(
+        "--flow-minutes", type=float, help="for the flow model instead of its share"
+    )
+    parser.add_argument("--scenes", type=int, default=24_000, help="in the training set")
+    found = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Plan(**vars(found), device=device)
+
+
+def make(plan: Plan) -> None:
+    """Every stage in turn; those that are finished load their checkpoint and pass."""
+    plan.work.mkdir(parents=True, exist_ok=True)
+    random.seed(plan.seed)
+    torch.manual_seed(plan.seed)
+    vae = train_autoencoder(plan.stage("autoencoder"), plan.seed)
+    encoders = train_text(plan.stage("text"), plan.seed)
+    scenes = training_scenes(plan.scenes, plan.seed)
+    latents = encode_scenes(vae, scenes, plan.work / "latents.pt", plan.device)
+    flow = train_flow(plan.stage("flow"), Pairs(scenes, latents, encoders), plan.seed)
+    export(assemble(vae, encoders, flow), plan.out)
+    shutil.copy(plan.work / "training_log.jsonl", plan.out.with_name("training_log.jsonl"))
+
+
+if __name__ == "__main__":
+    make(arguments())
