@@ -18,6 +18,7 @@ _TYPE_NAMES: Sequence[tuple[type, str]] = (
     (list, "an array"),
     (dict, "an object"),
     (bytes, "a file"),
+    (type(None), "null"),
 )
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST_ECHO = 100

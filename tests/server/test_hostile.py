@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_attack(process: tuple[str, psutil.Process
             told += threads.map(attack, range(12 * len(ATTACKS)))
         after = server.memory_info().rss
         assert set(told) == {400, 413}
-        assert after - before < 64 * MEBIBYTE
+        assert after - before < 160 * MEBIBYTE  # of gigabytes that were sent
         assert before < 1024 * MEBIBYTE
         assert client.post(EDITS, headers=FORM, content=form(GOOD)).status_code == 200
     assert server.num_fds() < 100

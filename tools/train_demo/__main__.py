@@ -11,10 +11,11 @@ import torch
 from .autoencoder import train_autoencoder
 from .export import assemble, export
 from .flow import Pairs, train_flow
-from .latents import encode_scenes, training_scenes
+from .latents import encode_all
 from .stage import Stage
 from .text import train_text
 
+COMPOSITES = 0.25  # composites made for every scene
 SHARES = {"autoencoder": 0.13, "text": 0.09, "flow": 0.78}
 
 
@@ -68,9 +69,9 @@ def make(plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     vae = train_autoencoder(plan.stage("autoencoder"), plan.seed)
     encoders = train_text(plan.stage("text"), plan.seed)
-    scenes = training_scenes(plan.scenes, plan.seed)
-    latents = encode_scenes(vae, scenes, plan.work / "latents.pt", plan.device)
-    flow = train_flow(plan.stage("flow"), Pairs(scenes, latents, encoders), plan.seed)
+    scenes, latents, mixed = encode_all(vae, plan.scenes, COMPOSITES, plan.seed, plan.work)
+    pairs = Pairs(scenes, latents, encoders, mixed)
+    flow = train_flow(plan.stage("flow"), pairs, plan.seed)
     export(assemble(vae, encoders, flow), plan.out)
     shutil.copy(plan.work / "training_log.jsonl", plan.out.with_name("training_log.jsonl"))
 

@@ -15,7 +15,7 @@ from diffusers import (
 
 from .text import TextEncoders
 
-SHIFT = 1.5
+SHIFT = 2.5
 
 
 def assemble(

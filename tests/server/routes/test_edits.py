@@ -392,6 +392,7 @@ BAD_JSON: list[tuple[dict[str, Any], str, str | None, str | None]] = [
     ({"images": [url(PLAIN)] * 17}, REQUEST, "images", "array_above_max_length"),
     ({"images": "x"}, REQUEST, "images", "invalid_type"),
     ({"images": ["x"]}, REQUEST, "images[0]", "invalid_type"),
+    ({"images": [None]}, REQUEST, "images[0]", "invalid_type"),
     ({"images": [{}]}, REQUEST, "images[0].image_url", "missing_required_parameter"),
     ({"images": [{"url": "x"}]}, REQUEST, "images[0].url", "unknown_parameter"),
     ({"images": [url(PLAIN) | {"file_id": "x"}]}, REQUEST, "images[0]", "invalid_value"),
