@@ -70,7 +70,7 @@ class Stage:
         self, parts: dict[str, Any], optimizers: list[torch.optim.Optimizer]
     ) -> Iterator[int]:
         """Counts steps until the time is up; sets the learning rates; saves parts now and then."""
-        last = time.monotonic()
+        first, last = self.step, time.monotonic()
         while self.progress < 1:
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = group["base_lr"] * self.rate
@@ -79,7 +79,9 @@ class Stage:
             self.spent, last = self.spent + time.monotonic() - last, time.monotonic()
             if self.spent - self._saved > SAVE_EVERY:
                 self.save(parts)
-        self.save(parts)
+        if self.step > first:
+            self.save(parts)
+            self.log(finished=True)
 
     def note(self, loss: float, **extra: float) -> None:
         """Keeps a step's loss and, every LOG_EVERY seconds, logs the mean of those since."""
