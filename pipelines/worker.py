@@ -6,9 +6,8 @@ ends when the server's end closes, whatever it was doing.
 
 import logging
 import os
-import queue
+import select
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -39,11 +38,14 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One engine, fed by a thread that reads the connection."""
+    """One engine, fed from the connection; a loaded model rings a bell."""
 
     def __init__(self, connection: Connection, begin: Begin) -> None:
         self._connection = connection
-        self._inbox: queue.SimpleQueue[ToWorker | None] = queue.SimpleQueue()
+        self._bell, self._rope = os.pipe()
+        self._said_by = select.poll()
+        for fd in (connection.fileno(), self._bell):
+            self._said_by.register(fd, select.POLLIN)
         self._preloading = list(begin.preload)
         self._said: State | None = None
         self._pool: Pool[Resident]
@@ -52,7 +54,6 @@ class Worker:
 
     def run(self) -> None:
         """Until the process ends: hear, step, say what has changed."""
-        threading.Thread(target=self._read, name="read", daemon=True).start()
         while True:
             self._preloading = [model for model in self._preloading if not self._settled(model)]
             self._engine.step()
@@ -60,28 +61,32 @@ class Worker:
             self._hear()
 
     def _hear(self) -> None:
-        """Everything in the inbox; waits for it only when there is nothing else to do."""
-        wait = self._engine.lanes == 0
-        while wait or not self._inbox.empty():
-            self._obey(self._inbox.get())
-            wait = False
+        """Everything that was said; waits for it only when there is nothing else to do."""
+        patience = None if self._engine.lanes == 0 else 0
+        while said := self._said_by.poll(patience):
+            for fd, _ in said:
+                if fd == self._bell:
+                    os.read(fd, 4096)
+                else:
+                    self._obey(self._receive())
+            patience = 0
 
-    def _obey(self, message: ToWorker | None) -> None:
+    def _obey(self, message: ToWorker) -> None:
         match message:
             case Run(job):
                 self._engine.submit(job)
             case Cancel(job_id):
                 self._engine.cancel(job_id)
 
-    def _read(self) -> None:
+    def _receive(self) -> ToWorker:
         try:
-            while True:
-                self._inbox.put(self._connection.recv())
+            message: ToWorker = self._connection.recv()
         except (EOFError, OSError):
             os._exit(0)  # the server is gone, and nobody waits for anything here
+        return message
 
     def _wake(self) -> None:
-        self._inbox.put(None)
+        os.write(self._rope, b"!")
 
     def _settled(self, model: str) -> bool:
         """Begins to load a model; true once it is resident, or could not be loaded."""

@@ -5,8 +5,11 @@ its business, nor what to do when the process ends.
 """
 
 import asyncio
+import contextlib
 import os
+import pickle
 import queue
+import select
 import socket
 import subprocess
 import sys
@@ -28,6 +31,9 @@ OFFLINE = {
 }
 """Read by the hub's libraries when they are imported: a worker never reaches out."""
 
+AT_ONCE = 16 * 1024
+"""Bytes that a socket with room takes without blocking: they need no thread to be woken."""
+
 
 class WorkerProcess:
     """Starts a worker; `hear` and `ended` are called on the event loop, `ended` once and last."""
@@ -45,7 +51,11 @@ class WorkerProcess:
                 env=os.environ | OFFLINE,
             )
         self._connection = Connection(ours.detach())
-        self._outbox: queue.SimpleQueue[ToWorker | None] = queue.SimpleQueue()
+        self._room = select.poll()
+        self._room.register(self._connection.fileno(), select.POLLOUT)
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._behind = 0
+        self._lock = threading.Lock()
         for work in (self._read, self._write):
             threading.Thread(target=work, name=f"worker-{self.pid}", daemon=True).start()
         self.send(begin)
@@ -56,7 +66,12 @@ class WorkerProcess:
 
     def send(self, message: ToWorker) -> None:
         """Never blocks: a worker that does not read holds up its own messages only."""
-        self._outbox.put(message)
+        data = pickle.dumps(message)
+        with self._lock, contextlib.suppress(OSError):  # the reader sees the same end
+            if not self._behind and len(data) <= AT_ONCE and self._room.poll(0):
+                return self._connection.send_bytes(data)
+            self._behind += 1
+            self._outbox.put(data)
 
     def kill(self) -> None:
         """End the process at once, whatever it is doing; `ended` is called as for any other end."""
@@ -64,8 +79,10 @@ class WorkerProcess:
 
     def _write(self) -> None:
         try:
-            while (message := self._outbox.get()) is not None:
-                self._connection.send(message)
+            while (data := self._outbox.get()) is not None:
+                self._connection.send_bytes(data)
+                with self._lock:
+                    self._behind -= 1
         except OSError:
             pass  # the reader sees the same end
 
