@@ -22,9 +22,9 @@ from pipelines.tasks.arguments import guidance, text_length
 from tests import tiny
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _no_grad() -> Iterator[None]:
-    """As in a worker: set once for the thread in which all lanes run."""
+    """As in a worker, for the thread in which all lanes run; tests elsewhere train."""
     torch.set_grad_enabled(False)
     yield
     torch.set_grad_enabled(True)
