@@ -92,6 +92,7 @@ def test_a_jobs_life_and_the_workers_death(registry: Registry) -> None:
         in_peace = bytes((await first).pixels)
         assert len(in_peace) == 3 * 64 * 64
         assert not same(await image(fleet, replace(JOB, id="2", seed=2)), in_peace)
+        await check_large_messages(fleet, in_peace)
         await check_cancelling(fleet)
         await check_waiting(fleet)
         await check_previews(fleet)
@@ -100,6 +101,17 @@ def test_a_jobs_life_and_the_workers_death(registry: Registry) -> None:
         await check_a_job_that_kills(fleet, in_peace)
 
     with_fleet(story, registry)
+
+
+async def check_large_messages(fleet: Fleet, in_peace: bytes) -> None:
+    """Those that could block go by a thread; small ones that follow do not overtake them."""
+    large = [replace(JOB, id=f"l{n}", prompt="a fox " * 50_000) for n in range(4)]
+    futures = fleet.submit([*large, replace(JOB, id="small")])
+    futures[0].cancel()  # the job is told of before its end is
+    images = await asyncio.wait_for(asyncio.gather(*futures[1:]), 60)
+    assert same(images[-1].pixels, in_peace)
+    await until(lambda: fleet.status().devices[0].lanes == 0, within_s=5)
+    assert fleet.status().queue.depth == 0
 
 
 async def check_cancelling(fleet: Fleet) -> None:
