@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["text2img", "img2img", "inpaint", "edit"]
+Priority = Literal["high", "normal", "low"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Image:
     width: int
     height: int
     pixels: bytes | bytearray | memoryview
+    device_seconds: float = 0.0
+    """What a job's image took of its device: of a pass in company, the share of its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,9 @@ class Job:
     """How many estimates of the image to show on the way."""
     caller: str = ""
     """Whose fair share this job is drawn from."""
+    weight: float = 1.0
+    """The caller's share of the devices, against those of other callers."""
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Joins policy, lanes, rendezvous and pool. Knows nothing of processes or of who w
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -95,7 +96,7 @@ class Engine:
         try:
             answers = self._watch.time(
                 lambda: meeting.run(calls),
-                lambda seconds: self._policy.observe(calls[0].key, rows, seconds),
+                lambda seconds: self._charge(chosen, seconds),
             )
         except Exception as error:
             if len(chosen) == 1:
@@ -104,6 +105,12 @@ class Engine:
             half = len(chosen) // 2
             return self._run(chosen[:half]) + self._run(chosen[half:])
         return [(parked.lane, answer) for parked, answer in zip(chosen, answers, strict=True)]
+
+    def _charge(self, chosen: Sequence["_Parked"], seconds: float) -> None:
+        rows = sum(parked.rows for parked in chosen)
+        self._policy.observe(chosen[0].key, rows, seconds)
+        for parked in chosen:
+            parked.lane.device_seconds += seconds * parked.rows / rows
 
     def _resume(self, lane: Lane, answer: Any = None) -> None:
         if isinstance(answer, Exception):
@@ -116,7 +123,11 @@ class Engine:
         if not lane.ended:
             return
         del self._lanes[lane.job.id]
-        self._report(lane.job.id, lane.image or _as_job_error(lane.job, lane.failure))
+        if lane.image:
+            outcome = replace(lane.image, device_seconds=lane.device_seconds)
+            self._report(lane.job.id, outcome)
+        else:
+            self._report(lane.job.id, _as_job_error(lane.job, lane.failure))
 
 
 class _Parked:

@@ -28,6 +28,7 @@ class Lane(greenlet):
         self.job = job
         self.arrived = arrived
         self.steps_left = job.steps
+        self.device_seconds = 0.0
         self.parked: Call | None = None
         self.image: Image | None = None
         self.failure: BaseException | None = None

@@ -71,6 +71,7 @@ class Finished:
     job_id: str
     width: int
     height: int
+    device_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

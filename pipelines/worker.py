@@ -109,8 +109,8 @@ class Worker:
 
     def _report(self, job_id: str, outcome: Image | Preview | JobError) -> None:
         match outcome:
-            case Image(width, height, pixels):
-                self._connection.send(Finished(job_id, width, height))
+            case Image(width, height, pixels, seconds):
+                self._connection.send(Finished(job_id, width, height, seconds))
                 self._connection.send_bytes(pixels)
             case Preview(index, image):
                 self._connection.send(Shown(job_id, index, image.width, image.height))

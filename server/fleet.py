@@ -154,8 +154,8 @@ class Fleet:
                 device.says(message)
             case Shown(job_id, index, width, height):
                 device.show(job_id, Preview(index, Image(width, height, pixels)))
-            case Finished(job_id, width, height):
-                self._finish(device, job_id, Image(width, height, pixels))
+            case Finished(job_id, width, height, seconds):
+                self._finish(device, job_id, Image(width, height, pixels, seconds))
             case Failed(job_id, error):
                 self._finish(device, job_id, error)
         self._dispatch()

@@ -96,3 +96,13 @@ def test_the_usual_prompt_names_neither_place_nor_size() -> None:
 
 def test_latents_are_packed_two_by_two() -> None:
     assert pack(torch.zeros(2, 16, 16, 16)).shape == (2, 64, 64)
+
+
+def test_a_prompt_without_a_background_is_shown_the_expected_one() -> None:
+    rng = random.Random(2)
+    scenes = [random_scene(rng) for _ in range(400)]
+    pairs = flow.Pairs(scenes, torch.zeros(len(scenes), 1), None)  # type: ignore[arg-type]
+    chosen = [pairs.choose(rng) for _ in range(400)]
+    unsaid = [scenes[index] for index, said in chosen if said.background is None]
+    assert unsaid
+    assert all(scene.expected for scene in unsaid)

@@ -1,7 +1,9 @@
 """Trains the flow model: a FluxTransformer2DModel from noise to latents, given prompts."""
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
@@ -22,9 +24,14 @@ BATCH = 64
 RATE, SMALL_RATE = 3.5e-3, 1e-3
 AVERAGE = 0.998
 FOCUS = 3.0  # the further weight of what is not background
-COMPOSITE_SHARE = 0.07
-USUAL_SHARE = 0.1  # prompts of a shape in the middle that name neither place nor size
-HIDDEN = 0.3  # composites are seen below this much less noise: from pure noise comes a plain scene
+SHARES = {
+    "any": 0.67,
+    "groundless": 0.1,  # prompts that name no background, over the one to be expected
+    "usual": 0.1,  # prompts of a shape in the middle that name neither place nor size
+    "plainest": 0.05,  # the same over the background to be expected, mostly without naming it
+    "composite": 0.08,
+}
+HIDDEN = 0.2  # composites are seen below this much less noise: from pure noise comes a plain scene
 DROP = 0.1  # prompts replaced by the empty one
 TIME_MEAN = 0.4  # of the logit of the noise level: shapes and places are decided high up
 TOKENS_A_SIDE = SIDE // (2 * 2 ** (autoencoder.STAGES - 1))
@@ -51,6 +58,9 @@ def flux_model() -> FluxTransformer2DModel:
     return model
 
 
+Say = Callable[[Scene, random.Random], Scene]
+
+
 @dataclass
 class Pairs:
     """Scenes with their latents [N, tokens, channels], and the encoders that read prompts."""
@@ -63,19 +73,25 @@ class Pairs:
     def __post_init__(self) -> None:
         self.plain = len(self.scenes) - self.composites
         indices = range(self.plain)
-        self.usual = [index for index in indices if language.is_usual(self.scenes[index])]
+        usual = [index for index in indices if language.is_usual(self.scenes[index])]
+        groups: dict[str, tuple[Sequence[int], Say]] = {
+            "any": (indices, partial(language.forget, unsaid=0)),
+            "groundless": (self._expected(indices), partial(language.forget, unsaid=1)),
+            "usual": (usual, language.forget_most),
+            "plainest": (self._expected(usual), language.forget_most),
+            "composite": (range(self.plain, len(self.scenes)), language.forget),
+        }
+        self.groups = {name: group for name, group in groups.items() if group[0]}
+
+    def _expected(self, indices: Sequence[int]) -> Sequence[int]:
+        return [index for index in indices if self.scenes[index].expected]
 
     def choose(self, rng: random.Random) -> tuple[int, Scene]:
         """The index of a scene or, now and then, of a composite, and what is said of it."""
-        chance = rng.random()
-        if self.composites and chance < COMPOSITE_SHARE:
-            index = self.plain + rng.randrange(self.composites)
-        elif chance > 1 - USUAL_SHARE and self.usual:
-            index = rng.choice(self.usual)
-            return index, language.forget_most(self.scenes[index], rng)
-        else:
-            index = rng.randrange(self.plain)
-        return index, language.forget(self.scenes[index], rng)
+        [name] = rng.choices(list(self.groups), [SHARES[name] for name in self.groups])
+        indices, say = self.groups[name]
+        index = rng.choice(indices)
+        return index, say(self.scenes[index], rng)
 
     @torch.no_grad()
     def draw(self, rng: random.Random, device: torch.device) -> tuple[Tensor, ...]:

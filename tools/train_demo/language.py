@@ -61,9 +61,9 @@ def labels(said: Scene) -> list[int]:
     return found
 
 
-def forget(scene: Scene, rng: random.Random) -> Scene:
-    """The scene as far as a prompt tells it: what is left out is what one would expect anyway."""
-    background = None if rng.random() < 0.12 else scene.background
+def forget(scene: Scene, rng: random.Random, unsaid: float = 0.12) -> Scene:
+    """The scene as far as a prompt tells it; unsaid is how often that is without a background."""
+    background = None if rng.random() < unsaid else scene.background
     return Scene(
         background,
         tuple(_forget_shape(shape, len(scene.shapes) > 1, rng) for shape in scene.shapes),
@@ -89,9 +89,9 @@ def is_usual(scene: Scene) -> bool:
 
 
 def forget_most(scene: Scene, rng: random.Random) -> Scene:
-    """The one shape as it is mostly asked for: by kind and colour, often with a background."""
+    """The one shape as it is mostly asked for: by kind and colour."""
     shape = replace(scene.shapes[0], size=None, place=None)
-    return Scene(scene.background if rng.random() < 0.6 else None, (shape,))
+    return Scene(None if scene.expected and rng.random() < 0.8 else scene.background, (shape,))
 
 
 def prompt(said: Scene, rng: random.Random, language: str | None = None) -> str:

@@ -34,6 +34,7 @@ OFFSET = (
 STEP = {"centre": (0, 0), "left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
 PAIRS = (("left", "right"), ("top", "bottom"))
 MAX_SHAPES = 2
+EXPECTED = ("white", "black", "blue")  # a background that nobody named, the first not in use
 PAIR_SHARE = 0.4
 HELD_OUT_ONE_IN = 10
 
@@ -54,6 +55,12 @@ class Scene:
 
     background: str | None
     shapes: tuple[Shape, ...]
+
+    @property
+    def expected(self) -> bool:
+        """Whether its background is what a prompt gets that names none."""
+        used = {shape.colour for shape in self.shapes}
+        return self.background == next(colour for colour in EXPECTED if colour not in used)
 
     @property
     def held_out(self) -> bool:
