@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from tests.live import serving
 
-N = 4
+N = 8
 SIDE, HALF = 256, 128
 LEFT, RIGHT = np.s_[:, :HALF], np.s_[:, HALF:]
 
@@ -65,7 +65,7 @@ def put_star(client: OpenAI, where: Any) -> list[Any]:
         client.images.edit(
             model="gpt-image-1",
             image=file_of(np.dstack([PICTURE, clear(where)])),
-            prompt="a large green star on the left on a white background",
+            prompt="a green star",
             n=N,
             extra_body={"seed": 1},
         )
@@ -75,7 +75,7 @@ def put_star(client: OpenAI, where: Any) -> list[Any]:
 def is_as_asked(results: list[Any]) -> bool:
     """The right half is untouched to the bit, and there is green on the left of most."""
     untouched = all((it[RIGHT] == PICTURE[RIGHT]).all() for it in results)
-    return untouched and sum(green(it[LEFT]) > 0.05 for it in results) > N / 2
+    return untouched and sum(green(it[LEFT]) > 0.03 for it in results) > N / 2
 
 
 def test_a_green_star_is_painted_where_the_picture_is_transparent(client: OpenAI) -> None:
