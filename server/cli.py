@@ -4,25 +4,31 @@ The only reader of the environment. Heavy imports wait until a command needs the
 instant.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
-from typer.models import OptionInfo
 
-from pipelines.registry import Registry, RegistryError
-from server.config import Config, ConfigError
+from pipelines.registry import Registry
+from server import commands, keys_commands, plan_command, usage_command
+from server.config import Config
+from server.options import (
+    ACCESS,
+    DEFAULT_WEIGHTS,
+    LIMITS,
+    SERVING,
+    DataDir,
+    Memory,
+    ModelsDir,
+    Weights,
+    flag,
+    one_line_errors,
+)
 
 _DEFAULTS = Config()
 _DEFAULT_DEVICES = ",".join(_DEFAULTS.devices)
-_SERVING = "What is served"
-_ACCESS = "Where, and to whom"
-_LIMITS = "With what"
 
 app = typer.Typer(
     help="Your own Images API, on your own GPU.",
@@ -34,66 +40,52 @@ app = typer.Typer(
 )
 
 
-def _flag(name: str, panel: str, help: str, metavar: str | None = None) -> OptionInfo:
-    option: OptionInfo = typer.Option(
-        f"--{name}",
-        envvar=f"DARKROOM_{name.replace('-', '_').upper()}",
-        help=help,
-        metavar=metavar,
-        rich_help_panel=panel,
-    )
-    return option
-
-
-Weights = Annotated[
-    Path,
-    _flag("weights", _SERVING, "The models, and the names that they serve.", "FILE"),
-]
-ModelsDir = Annotated[
-    Path,
-    _flag("models-dir", _SERVING, "The weights of models from the hub, a folder each.", "FOLDER"),
-]
 Host = Annotated[
     str,
-    _flag("host", _ACCESS, "The address to listen on. 0.0.0.0 lets others in.", "ADDRESS"),
+    flag("host", ACCESS, "The address to listen on. 0.0.0.0 lets others in.", "ADDRESS"),
 ]
-Port = Annotated[int, _flag("port", _ACCESS, "The port to listen on; 0 takes a free one.", "PORT")]
+Port = Annotated[int, flag("port", ACCESS, "The port to listen on; 0 takes a free one.", "PORT")]
 ApiKeys = Annotated[
     Path | None,
-    _flag("api-keys", _ACCESS, "Ask for a bearer key: a KEY or NAME:KEY a line.", "FILE"),
+    flag("api-keys", ACCESS, "Ask for a bearer key: a KEY or NAME:KEY a line.", "FILE"),
 ]
-NoAuth = Annotated[bool, _flag("no-auth", _ACCESS, "Let others in although there are no keys.")]
+NoAuth = Annotated[bool, flag("no-auth", ACCESS, "Let others in although there are no keys.")]
 PublicUrl = Annotated[
     str | None,
-    _flag("public-url", _ACCESS, "How clients reach this server, for links to images.", "URL"),
+    flag("public-url", ACCESS, "How clients reach this server, for links to images.", "URL"),
 ]
 AllowImageUrls = Annotated[
     bool,
-    _flag("allow-image-urls", _ACCESS, "Fetch the pictures of edits from public URLs."),
-]
-DataDir = Annotated[
-    Path,
-    _flag("data-dir", _LIMITS, "Where finished images wait for an hour to be fetched.", "FOLDER"),
+    flag("allow-image-urls", ACCESS, "Fetch the pictures of edits from public URLs."),
 ]
 Strict = Annotated[
     bool,
-    _flag("strict", _SERVING, "Refuse all that the original refuses, extensions included."),
+    flag("strict", SERVING, "Refuse all that the original refuses, extensions included."),
+]
+KeepPrompts = Annotated[
+    bool,
+    flag("keep-prompts", LIMITS, "Put the prompts of answered images into the ledger, too."),
 ]
 Devices = Annotated[
     str,
-    _flag("devices", _LIMITS, "auto: every GPU, else the CPU. Or: cuda:0,cuda:1", "LIST"),
+    flag("devices", LIMITS, "auto: every GPU, else the CPU. Or: cuda:0,cuda:1", "LIST"),
 ]
 MaxQueue = Annotated[
     int,
-    _flag("max-queue", _LIMITS, "How many images may wait or run; more are put off.", "IMAGES"),
+    flag("max-queue", LIMITS, "How many images may wait or run; more are put off.", "IMAGES"),
+]
+MaxWait = Annotated[
+    float,
+    flag("max-wait", LIMITS, "What would be finished later than so is put off.", "SECONDS"),
 ]
 
 
 @app.command()
 def serve(
-    weights: Weights = _DEFAULTS.weights,
+    weights: Weights = DEFAULT_WEIGHTS,
     models_dir: ModelsDir = _DEFAULTS.models_dir,
     strict: Strict = _DEFAULTS.strict,
+    keep_prompts: KeepPrompts = _DEFAULTS.keep_prompts,
     host: Host = _DEFAULTS.host,
     port: Port = _DEFAULTS.port,
     api_keys: ApiKeys = _DEFAULTS.api_keys,
@@ -102,23 +94,28 @@ def serve(
     allow_image_urls: AllowImageUrls = _DEFAULTS.allow_image_urls,
     data_dir: DataDir = _DEFAULTS.data_dir,
     devices: Devices = _DEFAULT_DEVICES,
+    memory: Memory = _DEFAULTS.memory,
     max_queue: MaxQueue = _DEFAULTS.max_queue,
+    max_wait: MaxWait = _DEFAULTS.max_wait_s,
 ) -> None:
     """Serve the Images API."""
-    with _one_line_errors():
+    with one_line_errors():
         config = Config(
-            weights=weights,
+            weights=tuple(weights),
             models_dir=models_dir,
             data_dir=data_dir,
             strict=strict,
+            keep_prompts=keep_prompts,
             host=host,
             port=port,
             devices=tuple(device.strip() for device in devices.split(",")),
+            memory=memory,
             api_keys=api_keys,
             no_auth=no_auth,
             public_url=public_url.rstrip("/") if public_url else None,
             allow_image_urls=allow_image_urls,
             max_queue=max_queue,
+            max_wait_s=max_wait,
         )
         registry = Registry(config.weights, config.models_dir)
         from server.fleet import Fleet
@@ -129,15 +126,21 @@ def serve(
 
 @app.command()
 def models(
-    weights: Weights = _DEFAULTS.weights, models_dir: ModelsDir = _DEFAULTS.models_dir
+    weights: Weights = DEFAULT_WEIGHTS, models_dir: ModelsDir = _DEFAULTS.models_dir
 ) -> None:
     """Show which models are defined and installed, and which of them serves each API name."""
     from server import tables
 
-    with _one_line_errors():
+    with one_line_errors():
         registry = Registry(weights, models_dir)
     console = Console()
     console.print(tables.models_table(registry), tables.names_table(registry))
+
+
+app.add_typer(commands.app)
+app.add_typer(keys_commands.app, name="keys")
+app.add_typer(plan_command.app)
+app.add_typer(usage_command.app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -157,13 +160,3 @@ def main(
     ] = False,
 ) -> None:
     """Your own Images API, on your own GPU."""
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except (ConfigError, RegistryError) as error:
-        message = Text.assemble(("darkroom: ", "red"), str(error))
-        Console(stderr=True).print(message, soft_wrap=True)
-        raise typer.Exit(2) from None

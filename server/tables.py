@@ -3,14 +3,19 @@
 from rich.table import Table
 
 from pipelines.registry import Registry
+from pipelines.weights.staging import size_of
+from pipelines.weights.verify import state_of
 
 
 def models_table(registry: Registry) -> Table:
-    """Every model that is defined: where it comes from, and whether it is here."""
-    table = Table("model", "installed", "source", "dtype", title="Models", title_justify="left")
+    """Every model that is defined: where it comes from, and whether it is here, and as it was."""
+    headings = ("model", "installed", "files", "source", "dtype")
+    table = Table(*headings, title="Models", title_justify="left")
     for id, spec in registry.models.items():
-        installed = "[green]yes[/]" if registry.installed(id) else "[dim]no[/]"
-        table.add_row(id, installed, spec.source, spec.dtype)
+        place = registry.path(id)
+        is_here = registry.installed(id)
+        installed = f"[green]{_amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
+        table.add_row(id, installed, state_of(place) if is_here else "", spec.source, spec.dtype)
     return table
 
 
@@ -24,3 +29,7 @@ def names_table(registry: Registry) -> Table:
         better = preferences[: preferences.index(model)] if model else preferences
         table.add_row(name, model or "[red]nothing installed[/]", ", ".join(better))
     return table
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -45,7 +45,7 @@ def test_flags(run: Any, tmp_path: Path) -> None:
     )  # fmt: skip
     assert configs == [
         Config(
-            weights=tmp_path / "weights.yaml",
+            weights=(tmp_path / "weights.yaml",),
             models_dir=Path("m"),
             host="::1",
             port=9,
@@ -81,6 +81,10 @@ def test_every_flag_is_also_in_the_environment_and_the_flag_wins(run: Any) -> No
         public_url="http://y",
         max_queue=7,
     )
+    Path("more.yaml").write_text("names: {more: [demo]}")
+    _, (config,) = run("serve", DARKROOM_WEIGHTS="weights.yaml:more.yaml")
+    _, (same,) = run("serve", "--weights", "weights.yaml", "--weights", "more.yaml")
+    assert config.weights == same.weights == (Path("weights.yaml"), Path("more.yaml"))
     _, (config,) = run("serve", DARKROOM_API_KEYS="k")
     assert config.api_keys == Path("k")
 
@@ -88,7 +92,6 @@ def test_every_flag_is_also_in_the_environment_and_the_flag_wins(run: Any) -> No
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("serve", "--host", "0.0.0.0"), "--no-auth"),
         (("serve", "--devices", "gpu"), "'gpu' is not auto, cpu or cuda:N"),
         (("serve", "--weights", "nowhere.yaml"), "nowhere.yaml"),
         (("models", "--weights", "nowhere.yaml"), "nowhere.yaml"),

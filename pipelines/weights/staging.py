@@ -1,0 +1,103 @@
+"""How a model gets to its place: gathered in a hidden folder, moved in one rename when complete.
+
+Hidden names begin with a dot, which no model's id can: so what is not finished is never served.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.weights.manifest import Manifest, WeightsError, write_manifest
+from pipelines.weights.verify import remember
+
+
+@contextmanager
+def staging(models_dir: Path, name: str) -> Iterator[Path]:
+    """A hidden folder `.NAME.partial`, for one process at a time; it stays, to be gone on with."""
+    folder = models_dir / f".{name}.partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(handle, folder)
+        yield folder
+    finally:
+        os.close(handle)
+
+
+def clear(folder: Path) -> None:
+    """Empty a folder."""
+    for each in list(folder.iterdir()):
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+
+
+def finish(partial: Path, manifest: Manifest) -> None:
+    """Give a gathered folder its manifest; every file has just been read, and is right."""
+    write_manifest(partial, manifest)
+    remember(partial, manifest)
+
+
+def install(partial: Path, target: Path) -> None:
+    """Move a finished folder to its place; what was there before goes away after it."""
+    _sync(partial)
+    old = target.with_name(f".{target.name}.old")
+    _delete(old)
+    if target.exists() or target.is_symlink():
+        target.rename(old)
+    partial.rename(target)
+    _sync(target.parent)
+    _delete(old)
+
+
+def remove(models_dir: Path, name: str) -> int:
+    """Delete an installed model, and what an unfinished one left; the bytes that were freed."""
+    target, doomed = models_dir / name, models_dir / f".{name}.old"
+    partial = models_dir / f".{name}.partial"
+    if not (target.is_dir() or partial.is_dir()):
+        raise WeightsError(f"there is no {target}")
+    if target.is_dir():
+        target.rename(doomed)
+    freed = sum(size_of(folder) for folder in (doomed, partial))
+    for folder in (doomed, partial):
+        _delete(folder)
+    return freed
+
+
+def size_of(place: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 if there is none."""
+    files = place.rglob("*") if place.is_dir() else [place]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raise WeightsError if the disk of a folder has not so many bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise WeightsError(
+            f"the disk of {folder} is too full: {size / 1e9:.1f} GB are needed, "
+            f"{free / 1e9:.1f} GB are free"
+        )
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WeightsError(f"another darkroom is writing to {folder}") from None
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

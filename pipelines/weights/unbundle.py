@@ -1,0 +1,107 @@
+"""A bundle that was carried in, unpacked: all of it is right, or none of it is installed."""
+
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipelines.definitions import ENTRY
+from pipelines.registry import RegistryError, check_entry
+from pipelines.weights import archive
+from pipelines.weights.archive import BrokenBundle, Reader
+from pipelines.weights.bundle import Contents
+from pipelines.weights.digest import Digest
+from pipelines.weights.manifest import Begin, Manifest, Record, WeightsError, silently
+from pipelines.weights.parts import PartsReader
+from pipelines.weights.safety import require_harmless, require_unpickled
+from pipelines.weights.signing import require_signature
+from pipelines.weights.staging import clear, finish, install, require_room, staging
+
+_NAME = "~unbundle"
+
+
+def unbundle(
+    file: Path,
+    models_dir: Path,
+    begin: Begin = silently,
+    *,
+    defined: Collection[str] = (),
+    trust: str | None = None,
+    wheels: Path | None = None,
+) -> dict[str, Manifest]:
+    """Verify a bundle while it is read, and install its models; their manifests by id.
+
+    `defined`: the models that this side has entries for, which new entries may refer to. `trust`:
+    a public key that must have signed. `wheels`: a folder for the wheels, which are else only
+    verified. Raises WeightsError.
+    """
+    source = PartsReader(file)
+    with staging(models_dir, _NAME) as staged:
+        clear(staged)
+        try:
+            reader = Reader(source.read, begin(file.name, source.size))
+            contents = _contents(reader, trust)
+            require_room(staged, sum(record.size for *_, record in contents.members()))
+            for member, model, path, record in contents.members():
+                target = _place(staged, model, path)
+                _extract(reader.file(member, record.size), target, record)
+            reader.end()
+            _check(staged, contents, defined)
+            if wheels is not None and contents.wheels:
+                shutil.copytree(staged / "wheels", wheels, dirs_exist_ok=True)
+            for model in contents.models:
+                install(staged / "models" / model, models_dir / model)
+        except OSError as error:
+            raise WeightsError(f"{file} cannot be unpacked: {error.strerror}") from error
+        finally:
+            source.close()
+            shutil.rmtree(staged, ignore_errors=True)
+    return {model: packed.manifest for model, packed in contents.models.items()}
+
+
+def _contents(reader: Reader, trust: str | None) -> Contents:
+    description = reader.small(archive.DESCRIPTION)
+    try:
+        contents = Contents.model_validate_json(description)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise BrokenBundle(f"the bundle's description: {where}: {problem['msg']}") from None
+    signature = reader.small(archive.SIGNATURE) if contents.signed else None
+    reader.digest()
+    if trust is not None:
+        require_signature(description, signature, trust)
+    return contents
+
+
+def _place(staged: Path, model: str | None, path: str) -> Path:
+    return staged / "wheels" / path if model is None else staged / "models" / model / path
+
+
+def _extract(blocks: Iterator[bytes], target: Path, record: Record) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as out, Digest() as digest:
+        for block in blocks:
+            digest.update(block)
+            out.write(block)
+        sha256 = digest.hexdigest()
+    if sha256 != record.sha256:
+        raise BrokenBundle(f"{target.name} is not what the bundle's description says")
+
+
+def _check(staged: Path, contents: Contents, defined: Collection[str]) -> None:
+    for model, packed in contents.models.items():
+        folder = staged / "models" / model
+        (folder / ENTRY).write_text(packed.entry, encoding="utf-8")
+        try:
+            refers_to = check_entry(folder / ENTRY, model)
+        except RegistryError as error:
+            raise WeightsError(f"the bundle's entry of {model}: {error}") from None
+        unknown = refers_to - {*defined, *contents.models}
+        if unknown and model not in defined:
+            raise WeightsError(f"the entry of {model} names {', '.join(unknown)}, unknown here")
+        require_unpickled(folder, packed.manifest.files)
+        if (folder / "model_index.json").exists():
+            require_harmless(folder)
+        finish(folder, packed.manifest)

@@ -1,0 +1,69 @@
+"""What the commands share: how a setting is given, and how a mistake in one is told.
+
+Knows flags and their names in the environment; not what they are for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from pipelines.registry import RegistryError
+from pipelines.weights.manifest import WeightsError
+from server.config import Config, ConfigError
+
+SERVING = "What is served"
+ACCESS = "Where, and to whom"
+LIMITS = "With what"
+DEFAULT_WEIGHTS = list(Config().weights)
+DEFAULT_MODELS_DIR = Config().models_dir
+DEFAULT_MEMORY = Config().memory
+
+
+def flag(name: str, panel: str | None, help: str, metavar: str | None = None) -> Any:
+    """A setting that can also be given in the environment."""
+    return typer.Option(
+        f"--{name}",
+        envvar=f"DARKROOM_{name.replace('-', '_').upper()}",
+        help=help,
+        metavar=metavar,
+        rich_help_panel=panel,
+    )
+
+
+Weights = Annotated[
+    list[Path],
+    flag(
+        "weights",
+        SERVING,
+        "The models, and the names that they serve; given again: a file that adds to it.",
+        "FILE",
+    ),
+]
+ModelsDir = Annotated[
+    Path,
+    flag("models-dir", SERVING, "The weights of models from the hub, a folder each.", "FOLDER"),
+]
+Memory = Annotated[
+    float,
+    flag("memory", LIMITS, "The share of a device's memory that models may take.", "SHARE"),
+]
+DataDir = Annotated[
+    Path,
+    flag("data-dir", LIMITS, "Where the server keeps results, keys and its ledger.", "FOLDER"),
+]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Tell a mistake of the operator's in a line, and exit with 2."""
+    try:
+        yield
+    except (ConfigError, RegistryError, WeightsError) as error:
+        message = Text.assemble(("darkroom: ", "red"), str(error))
+        Console(stderr=True).print(message, soft_wrap=True)
+        raise typer.Exit(2) from None

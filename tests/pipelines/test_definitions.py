@@ -1,0 +1,142 @@
+"""Several files that define models: what adds to what, and what an entry takes over."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import definitions
+from pipelines.registry import Registry, RegistryError
+from tests.conftest import entry
+
+
+def write(folder: Path, **content: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "weights.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return file
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    models = {"sdxl": entry("hub:o/sdxl") | {"strength": {"edit": 0.7}}, "demo": entry("demo")}
+    for folder in (tmp_path / "base" / "demo", tmp_path / "mine" / "here"):
+        folder.mkdir(parents=True)
+        (folder / "model_index.json").touch()
+    return write(tmp_path / "base", models=models, names={"dall-e-3": ["sdxl", "demo"]})
+
+
+def test_a_checkpoint_in_five_lines(base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "weights.yaml"
+    file.write_text("models:\n  mine:\n    like: sdxl\n    source: here\nnames: {dall-e-3: [mine]}")
+    registry = Registry([base, file], tmp_path)
+    assert registry.resolve("dall-e-3") == registry.resolve("mine") == "mine"
+    assert registry.preferences("dall-e-3") == ["mine", "sdxl", "demo"]
+    assert registry.path("mine") == tmp_path / "mine" / "here"
+    assert registry.path("demo") == tmp_path / "base" / "demo"
+    same = {"source"}
+    assert registry.models["mine"].model_dump(exclude=same) == registry.models["sdxl"].model_dump(
+        exclude=same
+    )
+
+
+def test_what_an_entry_takes_over_and_what_not(base: Path, tmp_path: Path) -> None:
+    sdxl = entry("hub:o/sdxl") | {"strength": {"edit": 0.7}, "preload": True}
+    mine = {"like": "sdxl", "source": "x", "strength": {"inpaint": 0.9}, "dtype": "float16"}
+    child = {"like": "mine", "source": "y", "quality": {"low": {"steps": 1}}}
+    file = write(tmp_path, models={"child": child, "mine": mine, "sdxl": sdxl})
+    models = Registry(file, tmp_path).models
+    assert (models["child"].strength.inpaint, models["child"].strength.edit) == (0.9, 0.7)
+    assert models["child"].quality.low.steps == 1
+    assert models["child"].quality.low.guidance_scale == 4.0
+    assert (models["child"].dtype, models["child"].preload) == ("float16", False)
+
+
+def test_a_later_file_replaces_an_entry(base: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "mine", models={"sdxl": entry("here")})
+    registry = Registry([base, file], tmp_path)
+    assert registry.models["sdxl"].source == "here"
+    assert list(registry.models) == ["sdxl", "demo"]
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ({"mine": {"like": "never", "source": "x"}}, "models.mine.like: there is no model 'never'"),
+        ({"mine": {"like": "mine", "source": "x"}}, "models.mine.like: 'mine' is like itself"),
+        (
+            {"mine": {"like": "b", "source": "x"}, "b": {"like": "mine", "source": "x"}},
+            "is like itself",
+        ),
+        ({"mine": {"like": "sdxl"}}, "models.mine.source: Field required"),
+        ({"mine": {"like": "sdxl", "source": "x", "stpes": 1}}, "models.mine.stpes"),
+    ],
+)
+def test_mistakes_are_told_by_file_entry_and_key(
+    base: Path, tmp_path: Path, models: dict[str, object], says: str
+) -> None:
+    file = write(tmp_path / "mine", models=models)
+    with pytest.raises(RegistryError, match=says) as refused:
+        Registry([base, file], tmp_path)
+    assert str(refused.value).startswith(str(file))
+
+
+def test_a_later_file_may_only_add_names(base: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "mine", names={"dall-e-2": ["demo"]})
+    assert Registry([base, file], tmp_path).resolve("dall-e-2") == "demo"
+
+
+def installed(models_dir: Path, id: str, **content: object) -> None:
+    (models_dir / id).mkdir(parents=True, exist_ok=True)
+    (models_dir / id / "model_index.json").touch()
+    (models_dir / id / "entry.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_a_model_brings_its_own_entry(base: Path, tmp_path: Path) -> None:
+    own = {"like": "sdxl", "source": "."}
+    installed(tmp_path / "m", "mine", models={"mine": own}, names={"dall-e-3": ["mine"]})
+    installed(tmp_path / "m", ".hidden.partial", models={"x": own})
+    registry = Registry(base, tmp_path / "m")
+    assert registry.resolve("dall-e-3") == "mine"
+    assert registry.path("mine") == (tmp_path / "m" / "mine").resolve()
+    assert list(registry.models) == ["sdxl", "demo", "mine"]
+
+
+def test_weights_yaml_counts_where_it_defines_the_model(base: Path, tmp_path: Path) -> None:
+    own = {"models": {"sdxl": entry(".") | {"dtype": "float16"}}, "names": {"dall-e-3": ["sdxl"]}}
+    installed(tmp_path / "m", "sdxl", **own)
+    assert Registry(base, tmp_path / "m").models["sdxl"].dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"models": {"other": {"like": "sdxl", "source": "."}}}, "must define 'mine'"),
+        ({"models": {"mine": {"like": "sdxl", "source": "/etc"}}}, "must lie in"),
+        ({"models": {"mine": {"like": "sdxl", "source": "a/../.."}}}, "must lie in"),
+        ({"models": {"mine": {"like": "sdxl", "source": "~/x"}}}, "must lie in"),
+        ({"models": {"mine": {"like": "sdxl"}}}, "must lie in"),
+        (
+            {"models": {"mine": {"like": "sdxl", "source": "."}}, "names": {"a": ["demo"]}},
+            r"names.a: must be \[mine\]",
+        ),
+    ],
+)
+def test_an_entry_of_its_own_is_for_that_model_alone(
+    base: Path, tmp_path: Path, content: dict[str, object], says: str
+) -> None:
+    installed(tmp_path / "m", "mine", **content)
+    with pytest.raises(RegistryError, match=says):
+        Registry(base, tmp_path / "m")
+
+
+def test_the_shipped_file_stands_in_where_there_is_none(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(definitions, "SHIPPED", base)
+    assert Registry(Path("weights.yaml"), tmp_path).resolve("demo") == "demo"
+    with pytest.raises(RegistryError, match="other.yaml: cannot be read"):
+        Registry(Path("other.yaml"), tmp_path)
+    write(tmp_path, models={"here": entry("x")})
+    assert list(Registry(Path("weights.yaml"), tmp_path).models) == ["here"]
