@@ -7,19 +7,28 @@ torch. It knows neither how an image is made nor who asked for it.
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["text2img", "img2img", "inpaint", "edit"]
+Task = Literal["text2img", "img2img", "inpaint", "edit", "variation"]
 Priority = Literal["high", "normal", "low"]
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """Pixels: RGB, 8 bits, rows from top to bottom, `3 * width * height` bytes in all."""
+    """Pixels: RGB, or RGBA where a job is cut out; 8 bits, rows from top to bottom."""
 
     width: int
     height: int
     pixels: bytes | bytearray | memoryview
     device_seconds: float = 0.0
     """What a job's image took of its device: of a pass in company, the share of its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Low-rank weights that a job's image is made with, beside those of its model."""
+
+    name: str
+    """Of a file in the folder of LoRAs."""
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +49,23 @@ class Job:
     """`num_inference_steps`."""
     guidance_scale: float
     source: Image | None = None
-    """What img2img, inpaint and edit begin with, in the job's own size."""
+    """What every task but text2img begins with, in the job's own size."""
+    references: tuple[Image, ...] = ()
+    """Further pictures that an edit looks at, each in a size of its own."""
     mask: bytes | None = None
     """For inpaint, `width * height` bytes: 255 is repainted, 0 stays, what is between blends."""
     strength: float = 1.0
     """How far img2img and inpaint go from the source: 0 not at all, 1 to nothing of it."""
     previews: int = 0
     """How many estimates of the image to show on the way."""
+    cutout: bool = False
+    """Whether the background is to be transparent."""
     caller: str = ""
     """Whose fair share this job is drawn from."""
     weight: float = 1.0
     """The caller's share of the devices, against those of other callers."""
     priority: Priority = "normal"
+    loras: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class JobError(Exception):
     JobError
     ├── JobCancelled      nobody waits for it any more
     ├── JobFailed         its pipeline raised
+    │   ├── UnfitLora     a LoRA of it is not for its model, or is gone
     │   └── DoesNotFit    even alone it needs more memory than the device has
     ├── ModelUnavailable  its model could not be loaded
     └── WorkerLost        its worker died, and died again when it was tried once more
@@ -82,8 +97,20 @@ class JobFailed(JobError):
     """The job's pipeline raised; the message is for the operator's log."""
 
 
+class UnfitLora(JobFailed):
+    """A LoRA that the job names is not for its model, or is there no longer."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class DoesNotFit(JobFailed):
-    """Even alone the job needs more memory than its device has."""
+    """Even alone the job needs more memory than its device has; so many pixels would fit."""
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__(width, height)
+        self.width, self.height = width, height
 
 
 class ModelUnavailable(JobError):

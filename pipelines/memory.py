@@ -22,9 +22,12 @@ class Memory:
         return copy_of(self._kept[key][0])
 
     def put(self, key: Hashable, answer: Any) -> None:
-        kept, size = copy_of(answer), size_of(answer)
+        """Keep an answer; but none for which most of the others would have to go."""
+        size = size_of(answer)
         self.forget(lambda other: other == key)
-        self._kept[key] = (kept, size)
+        if 2 * size > self._capacity:
+            return
+        self._kept[key] = (copy_of(answer), size)
         self.size += size
         while self.size > self._capacity:
             self.size -= self._kept.popitem(last=False)[1][1]

@@ -71,12 +71,41 @@ class Estimator:
 
 def decode(pipe: Any, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Latents as a pipeline's denoising loop has them -> (1, 3, height, width) in [0, 1]."""
-    if hasattr(pipe, "_unpack_latents"):
-        latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
-    latents = latents.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor
-    latents = latents + (pipe.vae.config.get("shift_factor") or 0)
-    image: torch.Tensor = pipe.vae.decode(latents, return_dict=False)[0]
+    latents = _unpacked(pipe, latents, width, height).to(pipe.vae.dtype)
+    image: torch.Tensor = pipe.vae.decode(_denormalized(pipe, latents), return_dict=False)[0]
+    if image.ndim == 5:  # an autoencoder of videos, here of one frame
+        image = image[:, :, 0]
     return (image / 2 + 0.5).clamp(0, 1)
+
+
+def _unpacked(pipe: Any, latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Tokens -> a grid, where the pipeline's latents are tokens."""
+    if hasattr(pipe, "_unpatchify_latents"):
+        side = 2 * pipe.vae_scale_factor
+        return latents.transpose(1, 2).reshape(len(latents), -1, height // side, width // side)
+    if hasattr(pipe, "_unpack_latents"):
+        grid: torch.Tensor = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+        return grid
+    return latents
+
+
+def _denormalized(pipe: Any, latents: torch.Tensor) -> torch.Tensor:
+    """From the scale of the denoiser to that of the autoencoder: of all, or of each channel."""
+    config, norm = pipe.vae.config, getattr(pipe.vae, "bn", None)
+    if norm is not None:
+        spread = (norm.running_var + config.batch_norm_eps).sqrt()
+        patches = latents * _by_channel(spread, latents) + _by_channel(norm.running_mean, latents)
+        grid: torch.Tensor = pipe._unpatchify_latents(patches)
+        return grid
+    latents = latents / config.get("scaling_factor", 1)
+    if config.get("latents_mean"):
+        latents = latents * _by_channel(config.latents_std, latents)
+        return latents + _by_channel(config.latents_mean, latents)
+    return latents + (config.get("shift_factor") or 0)
+
+
+def _by_channel(values: Any, latents: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(values).to(latents).view(1, -1, *(1,) * (latents.ndim - 2))
 
 
 def due(step: int, steps: int, previews: int) -> bool:

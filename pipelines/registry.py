@@ -3,20 +3,48 @@
 Knows files and names, not tensors: nothing heavy is imported, and no weight is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from math import sqrt
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipelines.core import Task
+from pipelines.definitions import (
+    ENTRY,
+    SINGLE,
+    Definition,
+    Definitions,
+    ModelId,
+    RegistryError,
+    complaints,
+    read_definitions,
+    read_entry,
+)
+from pipelines.lora_files import FOLDER, LoraFiles
+
+__all__ = [
+    "ENTRY",
+    "ModelSpec",
+    "NativeSize",
+    "Preset",
+    "Quality",
+    "Registry",
+    "RegistryError",
+    "check_entry",
+]
+
 Level = Literal["low", "medium", "high"]
-ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Offload = Literal["auto", "none", "text", "group"]
+
+HUB = "hub:"
+"""How a source begins that is a repository."""
+MATTING = "matting"
+"""The key of weights.yaml, and the folder for what it takes from the hub."""
 
 
-class RegistryError(ValueError):
-    """weights.yaml is unusable; the message names file, entry and key."""
+_PLAIN_TASKS: frozenset[Task] = frozenset({"text2img", "img2img", "inpaint"})
 
 
 class _Strict(BaseModel):
@@ -75,12 +103,18 @@ class ModelSpec(_Strict):
     """One entry under `models`."""
 
     source: str
-    """A folder, relative to the file that defines the entry, or `hub:owner/name`."""
+    """A folder, or one `.safetensors` or `.gguf` file, relative to the file that defines the entry,
+    or `hub:owner/name`."""
+    config: str | None = None
+    """Of one file: the id of a model, or a folder, with all that is not in the file. In a registry,
+    the folder in either case."""
     pipeline: str = "auto"
     """A diffusers pipeline class, or `auto`: the one that the weights' model_index.json names."""
     dtype: Literal["float32", "bfloat16", "float16"]
     native: NativeSize
     quality: Quality
+    offload: Offload = "auto"
+    """What of it waits in the host's memory, where a device has too little; see `plans`."""
     preload: bool = False
     """Load when the server starts, not when first asked for."""
     strength: Strength = Strength()
@@ -88,23 +122,38 @@ class ModelSpec(_Strict):
     """A model that is better at repainting a part of a picture, and does it where installed."""
     edit: ModelId | None = None
     """A model that was trained to remake a picture as it is told, and does it where installed."""
-
-
-class _File(_Strict):
-    models: dict[ModelId, ModelSpec] = Field(min_length=1)
-    names: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+    variation: ModelId | None = None
+    """A prior that reads a picture for this model, and makes its variations where installed."""
+    tasks: frozenset[Task] = _PLAIN_TASKS
+    """What diffusers has pipelines for, with these weights."""
+    references: int = Field(default=0, ge=0, le=15)
+    """The most pictures that an edit looks at, beside the one that is edited."""
+    ignores: frozenset[Literal["negative_prompt", "guidance_scale"]] = frozenset()
+    """The extensions that change nothing with these weights."""
+    licence: str | None = None
+    """An SPDX identifier, or the name that its authors gave it."""
+    memory: float | None = Field(default=None, gt=0)
+    """GB on the device, roughly: the weights, and an image of the largest native size."""
+    languages: tuple[str, ...] = ("en",)
+    """Of prompts: ISO 639 codes, the one that it knows best first."""
 
 
 class Registry:
-    """The models of one weights.yaml, and the folders in which they are, or would be, installed."""
+    """The models of weights.yaml and of files that add to it, and the folders in which they are,
+    or would be, installed."""
 
-    def __init__(self, file: Path, models_dir: Path) -> None:
-        self._folder = file.resolve().parent
+    def __init__(self, weights: Path | Sequence[Path], models_dir: Path) -> None:
+        files = [weights] if isinstance(weights, Path) else weights
         self._models_dir = models_dir
-        content = _read(file)
-        self.models: dict[str, ModelSpec] = content.models
-        self._names = {name: [name] for name in content.models} | content.names
-        _check_references(file, content)
+        self.loras = LoraFiles(models_dir / FOLDER)
+        found = read_definitions(files, models_dir)
+        self.files = {id: it.file for id, it in found.models.items()}
+        """The file that defines each model."""
+        self.models = {id: _spec(id, it) for id, it in found.models.items()}
+        self._settle_configs()
+        self._names = {id: [id] for id in self.models} | found.names
+        self._matting = found.matting
+        _check_references(found, self.models)
 
     @property
     def names(self) -> list[str]:
@@ -112,59 +161,102 @@ class Registry:
         return list(self._names)
 
     def path(self, model: str) -> Path:
-        """The folder of a model's weights, whether or not it is there."""
+        """The folder or file of a model's weights, whether or not it is there."""
         source = self.models[model].source
-        if source.startswith("hub:"):
+        if source.startswith(HUB):
             return self._models_dir / model
-        return (self._folder / Path(source).expanduser()).resolve()
+        return _beside(self.files[model], source)
+
+    @property
+    def matting(self) -> Path | None:
+        """The folder of the model that makes backgrounds transparent, where one is installed."""
+        if self._matting is None:
+            return None
+        source: str = self._matting.keys["source"]
+        if source.startswith(HUB):
+            folder = self._models_dir / MATTING
+        else:
+            folder = _beside(self._matting.file, source)
+        return folder if (folder / "config.json").is_file() else None
+
+    @property
+    def matting_source(self) -> str | None:
+        """Where that model comes from, whether or not it is installed."""
+        return None if self._matting is None else str(self._matting.keys["source"])
 
     def installed(self, model: str) -> bool:
-        return (self.path(model) / "model_index.json").is_file()
+        path, config = self.path(model), self.models[model].config
+        folder = Path(config) if config and path.is_file() else path
+        return (folder / "model_index.json").is_file()
 
     def preferences(self, name: str) -> list[str]:
         """The models that may serve a name, the best first; empty for an unknown name."""
         return self._names.get(name, [])
 
-    def resolve(self, name: str) -> str | None:
-        """The model that serves a name: the first installed one of its preferences."""
-        return next((model for model in self.preferences(name) if self.installed(model)), None)
+    def size(self, model: str) -> int:
+        """The bytes of a model's weights; 0 if it is not installed."""
+        path = self.path(model)
+        files = [path] if path.is_file() else path.rglob("*.safetensors")
+        return sum(file.stat().st_size for file in files)
 
-    def specialist(self, model: str, work: Literal["inpaint", "edit"]) -> str:
+    def resolve(self, name: str, tasks: Collection[Task] = ()) -> str | None:
+        """The model that serves a name: the first installed one of its preferences, among those
+        that have one of these tasks."""
+        found = (model for model in self.preferences(name) if self.installed(model))
+        return next((it for it in found if not tasks or self.models[it].tasks & set(tasks)), None)
+
+    def specialist(self, model: str, work: Literal["inpaint", "edit", "variation"]) -> str:
         """The model that does such work in place of another: what its entry names, or itself."""
         named: str | None = getattr(self.models[model], work)
         return named if named is not None and self.installed(named) else model
+
+    def _settle_configs(self) -> None:
+        """Give each model that is one file the folder for what is not in it. Raises RegistryError.
+
+        Where that is a single file, too, it is the folder of that one.
+        """
+        for id, spec in self.models.items():
+            if spec.source.endswith(SINGLE):
+                told, seen = spec.config, {id}
+                while told in self.models and self.models[told].source.endswith(SINGLE):
+                    if told in seen:
+                        raise RegistryError(f"{self.files[id]}: models.{id}.config: is its own")
+                    seen.add(told)
+                    told = self.models[told].config
+                if told is None:
+                    raise RegistryError(f"{self.files[id]}: models.{id}.config: Field required")
+                known = told in self.models
+                folder = self.path(told) if known else _beside(self.files[id], told)
+                self.models[id] = spec.model_copy(update={"config": str(folder)})
 
     def preloaded(self) -> Iterator[str]:
         """The installed models that are loaded when the server starts."""
         return (id for id, spec in self.models.items() if spec.preload and self.installed(id))
 
 
-def _read(file: Path) -> _File:
+def _beside(file: Path, source: str) -> Path:
+    return (file.parent / Path(source).expanduser()).resolve()
+
+
+def _spec(id: str, definition: Definition) -> ModelSpec:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RegistryError(f"{file}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise RegistryError(f"{file}: is not YAML: {error}") from error
-    try:
-        return _File.model_validate(content)
+        return ModelSpec.model_validate(definition.keys)
     except ValidationError as error:
-        raise RegistryError("\n".join(_complaints(file, error))) from None
+        lines = complaints(definition.file, error, "models", id)
+        raise RegistryError("\n".join(lines)) from None
 
 
-def _complaints(file: Path, error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-        yield f"{file}: {where or 'the whole file'}: {problem['msg']}"
+def check_entry(file: Path, id: str) -> set[str]:
+    """The other models that a model's own entry refers to; RegistryError if it is unusable."""
+    spec = _spec(id, Definition(file, read_entry(file, id).models[id]))
+    named = {spec.inpaint, spec.edit, spec.variation}
+    return {it for it in named if it not in (None, id)}
 
 
-def _check_references(file: Path, content: _File) -> None:
-    for name, preferences in content.names.items():
-        for model in preferences:
-            if model not in content.models:
-                raise RegistryError(f"{file}: names.{name}: there is no model '{model}' in models")
-    for id, spec in content.models.items():
-        for key, named in (("inpaint", spec.inpaint), ("edit", spec.edit)):
-            if named is not None and named not in content.models:
-                where = f"models.{id}.{key}"
-                raise RegistryError(f"{file}: {where}: there is no model '{named}' in models")
+def _check_references(found: Definitions, models: dict[str, ModelSpec]) -> None:
+    for id, spec in models.items():
+        for key in ("inpaint", "edit", "variation"):
+            named = getattr(spec, key)
+            if named is not None and named not in models:
+                where = f"{found.models[id].file}: models.{id}.{key}"
+                raise RegistryError(f"{where}: there is no model '{named}' in models")

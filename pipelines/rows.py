@@ -4,6 +4,7 @@ Works on tensors and on dicts, lists, tuples and model outputs of them. Knows no
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -21,6 +22,26 @@ def kind_of(value: Any, rows: int) -> Hashable:
     return value if isinstance(value, Hashable) else id(value)
 
 
+def kind_of_list(entries: Sequence[Any], multiple: int) -> Hashable:
+    """The same of two lists with an entry a row: which kinds of entries there are.
+
+    Tensors whose lengths round up to the same multiple are of one kind.
+    """
+    return tuple(sorted({repr(_kind_of_entry(entry, multiple)) for entry in entries}))
+
+
+def _kind_of_entry(entry: Any, multiple: int) -> Hashable:
+    if not torch.is_tensor(entry):
+        return kind_of(entry, 0)
+    length = -(-entry.shape[0] // multiple) * multiple
+    return length, entry.shape[1:], entry.dtype
+
+
+def merge_lists(lists: Sequence[Sequence[Any]]) -> list[Any]:
+    """Lists with an entry a row -> one with all entries, in order."""
+    return [entry for entries in lists for entry in entries]
+
+
 def merge(values: Sequence[Any]) -> Any:
     """Values of equal kind -> one value with all their rows, in order."""
     first = values[0]
@@ -33,15 +54,21 @@ def merge(values: Sequence[Any]) -> Any:
     return first
 
 
-def split(answer: Any, rows: Sequence[int]) -> list[Any]:
-    """A merged answer -> each call's own, where `rows[i]` rows are call i's."""
+def split(answer: Any, rows: Sequence[int], listed: bool = False) -> list[Any]:
+    """A merged answer -> each call's own, where `rows[i]` rows are call i's.
+
+    `listed`: lists in it have an entry a row.
+    """
     if torch.is_tensor(answer):
         return list(torch.split(answer, list(rows)))
     if isinstance(answer, Mapping):
-        parts = {name: split(part, rows) for name, part in answer.items()}
+        parts = {name: split(part, rows, listed) for name, part in answer.items()}
         return [type(answer)(**{n: p[i] for n, p in parts.items()}) for i in range(len(rows))]
+    if listed and isinstance(answer, list):
+        ends = list(accumulate(rows))
+        return [answer[end - count : end] for end, count in zip(ends, rows, strict=True)]
     if isinstance(answer, list | tuple):
-        columns = [split(part, rows) for part in answer]
+        columns = [split(part, rows, listed) for part in answer]
         return [type(answer)(column[i] for column in columns) for i in range(len(rows))]
     return [answer for _ in rows]
 

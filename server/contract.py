@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
 
+from pipelines.core import Image, Task
 from pipelines.registry import Level, Registry
 from server import errors
 from server.endpoints import GENERATIONS, Endpoint
 from server.kinds import Text, echo, read_table, read_value, unknown
+from server.loras import check_loras
 from server.profiles import EXTENSIONS, Profile, ResponseFormat
 from server.region import Canvas
 from server.sizes import Size
@@ -40,6 +42,8 @@ class Delivery:
     response_format: ResponseFormat = "url"
     canvas: Canvas | None = None
     """The picture that is worked on, of the same size."""
+    transparent: bool = False
+    """Whether the background is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +51,10 @@ class ImageRequest:
     """What a client asked for, with every default filled in."""
 
     profile: Profile
+    name: str
+    """The name that was asked for."""
     model: str
-    """The id of the installed model that serves the name which was asked for."""
+    """The id of the installed model that serves the name."""
     prompt: str
     n: int
     quality: str | None
@@ -67,8 +73,12 @@ class ImageRequest:
     """How the names of a stream's events begin."""
     strength: float = 1.0
     """How far a picture that is worked on is left behind."""
-    instructed: bool = False
-    """Whether the model takes the prompt as an instruction of what to change."""
+    task: Task = "text2img"
+    """What the model does."""
+    pictures: tuple[Size, ...] = ()
+    """The sizes of what was sent to be looked at."""
+    references: tuple[Image, ...] = ()
+    """What the model looks at beside the picture that it works on."""
 
     @property
     def level(self) -> Level:
@@ -82,6 +92,7 @@ class Checked:
 
     endpoint: Endpoint
     profile: Profile
+    name: str
     model: str
     values: Mapping[str, Any]
     """The parameters that were sent, as their kinds read them."""
@@ -89,9 +100,19 @@ class Checked:
     """Their names as they were sent."""
 
     @property
+    def n(self) -> int:
+        """How many images there shall be."""
+        return cast(int, self.values.get("n", 1))
+
+    @property
     def size(self) -> Size | None:
         """The size that is to be delivered; None for that of the picture that is worked on."""
         return cast(Size | None, self.values.get("size") or self.profile.default_size)
+
+    @property
+    def transparent(self) -> bool:
+        """Whether the background shall be."""
+        return self.values.get("background") == "transparent"
 
     def request(self, canvas: Canvas | None = None) -> ImageRequest:
         """The whole request, with its canvas where it has one."""
@@ -99,9 +120,10 @@ class Checked:
         quality, stream = values.get("quality", "auto"), values.get("stream", False)
         return ImageRequest(
             profile=self.profile,
+            name=self.name,
             model=self.model,
             prompt=values.get("prompt", ""),
-            n=values.get("n", 1),
+            n=self.n,
             quality=None if quality == "auto" else quality,
             delivery=self._delivery(canvas),
             extensions={name: values[name] for name in EXTENSIONS if name in values},
@@ -119,6 +141,7 @@ class Checked:
             compression=self.values.get("output_compression", 100),
             response_format=self.values.get("response_format", self.profile.response_format),
             canvas=canvas,
+            transparent=self.transparent,
         )
 
 
@@ -140,7 +163,7 @@ def check(
     name = cast(
         str, read_value(Text(256), "model", sent.get("model", _default(endpoint, sent, registry)))
     )
-    model = _serving_model(name, registry)
+    model = _serving_model(name, endpoint, registry)
     profile = endpoint.profile(name)
     if profile is None:
         raise errors.InvalidValue(f"The model '{name}' does not support {endpoint.does}.", "model")
@@ -148,9 +171,21 @@ def check(
     table = {name: kind for name, kind in profile.parameters.items() if name not in beyond}
     values = read_table(table, sent, endpoint.required, partial(_unknown, endpoint, name))
     _check_combinations(values)
-    return Checked(
-        endpoint=endpoint, profile=profile, model=model, values=values, order=tuple(sent)
+    check_loras(values.get("loras", ()), model, registry)
+    checked = Checked(
+        endpoint=endpoint,
+        profile=profile,
+        name=name,
+        model=model,
+        values=values,
+        order=tuple(sent),
     )
+    # An edit may keep the transparency of its picture, which is not known yet.
+    if checked.transparent and not registry.matting and endpoint.event != "image_edit":
+        raise errors.InvalidValue(
+            "Transparent background is not supported by this server.", "background"
+        )
+    return checked
 
 
 def _default(endpoint: Endpoint, sent: Mapping[str, object], registry: Registry) -> str:
@@ -162,11 +197,13 @@ def _default(endpoint: Endpoint, sent: Mapping[str, object], registry: Registry)
     return known[0] if known else endpoint.default_models[0]
 
 
-def _serving_model(name: str, registry: Registry) -> str:
+def _serving_model(name: str, endpoint: Endpoint, registry: Registry) -> str:
     preferences = registry.preferences(name)
     if not preferences:
         raise errors.ModelDoesNotExist(f"The model '{echo(name)}' does not exist.", "model")
-    model = registry.resolve(name)
+    model = registry.resolve(name, endpoint.tasks)
+    if model is None and registry.resolve(name):
+        raise errors.InvalidValue(f"The model '{name}' does not support {endpoint.does}.", "model")
     if model is None:
         raise errors.ModelNotInstalled(
             f"The model '{name}' is known to this server, but its weights are not installed. "
@@ -202,12 +239,9 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
             "Compression less than 100 is not supported for PNG output format",
             "output_compression",
         )
-    if values.get("background") == "transparent":
+    if values.get("background") == "transparent" and output_format == "jpeg":
         raise errors.InvalidValue(
-            "Transparent background is not supported for JPEG output format"
-            if output_format == "jpeg"
-            else "Transparent background is not supported by this server.",
-            "background",
+            "Transparent background is not supported for JPEG output format", "background"
         )
     if values.get("stream") and values.get("response_format") == "url":
         raise errors.InvalidValue(

@@ -5,22 +5,26 @@ thread, one picture at a time.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from pipelines.registry import ModelSpec, Registry
+from pipelines.core import Image, Task
+from pipelines.registry import ModelSpec, NativeSize, Registry
 from server.contract import Checked, ImageRequest
+from server.errors import InvalidValue
 from server.inbox import open_all
 from server.region import Canvas, canvas_of, whole_canvas
 from server.services import Services
 from server.spool import Sent
-from server.uploads import Upload, decode
+from server.uploads import Picture, Upload, decode
 
 Opened = tuple[list[Upload], list[Upload]]
 """Images, and at most one mask."""
 
 _FAITHFUL = 0.75
 """What high `input_fidelity` leaves of a default strength."""
+_LOOKED_AT = NativeSize(smallest=256, largest=1024, multiple=16)
+"""What the families that look at several pictures make of each, or can do with."""
 
 
 async def edit(checked: Checked, sent: Sent, services: Services, caller: str) -> ImageRequest:
@@ -53,28 +57,68 @@ async def _in_thread(
 def _edit(checked: Checked, opened: Opened, registry: Registry) -> ImageRequest:
     images, masks = opened
     picture = decode(images[0])
-    for other in images[1:]:  # no pipeline here takes it, but a broken one is still told
-        decode(other)
+    others = [_reference(decode(image)) for image in images[1:]]  # one is large at a time
     mask = decode(masks[0]) if masks else None
     crop = checked.values.get("crop", True)
-    canvas = canvas_of(picture, mask, checked.size, crop)
-    model = registry.specialist(checked.model, "edit" if canvas.repaint is None else "inpaint")
-    request = replace(checked.request(canvas), model=model)
-    # An entry whose `edit` is its own id is instructed, too.
-    instructed = canvas.repaint is None and registry.models[checked.model].edit == model
+    canvas = canvas_of(picture, mask, checked.size, crop, checked.transparent)
+    if checked.transparent and not (registry.matting or canvas.stays_clear):
+        raise InvalidValue(
+            "Transparent background is not supported by this server, unless the image has one "
+            "and a mask leaves some of it.",
+            "background",
+        )
+    model, task = _work(checked, canvas, registry)
+    spec = registry.models[model]
+    looked_at = others[: spec.references] if task == "edit" else []
+    request = checked.request(canvas)
     return replace(
         request,
-        instructed=instructed,
-        strength=1.0 if instructed else _strength(checked, canvas, registry.models[model]),
-        ignored=(*request.ignored, *_unused(checked, images, canvas, instructed)),
+        model=model,
+        task=task,
+        strength=1.0 if task == "edit" else _strength(checked, canvas, spec),
+        references=tuple(looked_at),
+        pictures=(picture.size, *((it.width, it.height) for it in looked_at)),
+        ignored=(*request.ignored, *_unused(checked, 1 + len(looked_at), canvas, task)),
     )
+
+
+def _work(checked: Checked, canvas: Canvas, registry: Registry) -> tuple[str, Task]:
+    """Which model does an edit, and as what: an instruction where that is what it takes."""
+    whole = canvas.repaint is None
+    base = registry.resolve(checked.name, ("img2img", "edit") if whole else ("inpaint", "edit"))
+    if base is None:
+        which = "without a mask" if whole else "with a mask"
+        raise InvalidValue(
+            f"The model '{checked.name}' does not support image edits {which}.", "model"
+        )
+    model = registry.specialist(base, "edit" if whole else "inpaint")
+    tasks = registry.models[model].tasks
+    if not whole:
+        return model, "inpaint" if "inpaint" in tasks else "edit"
+    # An entry whose `edit` is its own id is instructed, too.
+    instructed = registry.models[base].edit == model or "img2img" not in tasks
+    return model, "edit" if instructed else "img2img"
+
+
+def _reference(picture: Picture) -> Image:
+    """A picture that is only looked at, in a size and shape in which it can be."""
+    size = _LOOKED_AT.nearest(*picture.size)
+    return whole_canvas(picture, size).source(size)
 
 
 def _variation(checked: Checked, opened: Opened, registry: Registry) -> ImageRequest:
     ((image,), _) = opened
     canvas = whole_canvas(decode(image), checked.size)
-    default = registry.models[checked.model].strength.variation
-    return replace(checked.request(canvas), strength=checked.values.get("strength", default))
+    spec = registry.models[checked.model]
+    task: Task = "img2img" if "img2img" in spec.tasks else "edit"
+    if registry.specialist(checked.model, "variation") != checked.model:
+        task = "variation"
+    request = checked.request(canvas)
+    if task == "img2img":
+        strength = checked.values.get("strength", spec.strength.variation)
+        return replace(request, task=task, strength=strength)
+    unused = ["strength"] if "strength" in checked.values else []
+    return replace(request, task=task, ignored=(*request.ignored, *unused))
 
 
 def _strength(checked: Checked, canvas: Canvas, spec: ModelSpec) -> float:
@@ -87,16 +131,15 @@ def _strength(checked: Checked, canvas: Canvas, spec: ModelSpec) -> float:
     return spec.strength.edit * (_FAITHFUL if faithful else 1)
 
 
-def _unused(
-    checked: Checked, images: Sequence[Upload], canvas: Canvas, instructed: bool
-) -> list[str]:
+def _unused(checked: Checked, looked_at: int, canvas: Canvas, task: Task) -> list[str]:
     """What was sent and changes nothing about these pictures."""
     values = checked.values
-    unused = [f"{'image' if 'image' in values else 'images'}[{n}]" for n in range(1, len(images))]
-    settled = instructed or canvas.repaint is not None or "strength" in values
+    name = "image" if "image" in values else "images"
+    unused = [f"{name}[{index}]" for index in range(looked_at, len(values[name]))]
+    settled = task == "edit" or canvas.repaint is not None or "strength" in values
     if "input_fidelity" in values and settled:
         unused.append("input_fidelity")
-    if "strength" in values and instructed:
+    if "strength" in values and task == "edit":
         unused.append("strength")
     if "crop" in values and canvas.repaint is None:
         unused.append("crop")

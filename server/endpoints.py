@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from server.kinds import Boolean, Choice, Kind, Table
+from pipelines.core import Task
+from server.kinds import Anything, Boolean, Choice, Kind, Table
 from server.profiles import (
     DALL_E_2,
     EXTENSIONS,
@@ -23,8 +24,19 @@ from server.references import OneReference, References, Uploads
 
 MOST_IMAGES = 16
 
+_EDITS: frozenset[Task] = frozenset({"img2img", "inpaint", "edit"})
+
 CROP: Table = {"crop": Boolean()}
 """The extension that edits have alone."""
+
+FILES: Table = {
+    "file": Uploads(only_one=True),
+    "purpose": Choice(("vision",)),
+    "expires_after[anchor]": Anything(),
+    "expires_after[seconds]": Anything(),
+}
+"""What a file comes with that is sent ahead."""
+FILES_REQUIRED = ("file", "purpose")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +52,8 @@ class Endpoint:
     required: tuple[str, ...] = ("prompt",)
     hints: Mapping[str, str] = field(default_factory=dict)
     """What is added to the refusal of a parameter that another way of asking has."""
+    tasks: frozenset[Task] = frozenset({"text2img"})
+    """The model that serves a name is one that has one of these."""
     event: Literal["image_generation", "image_edit"] = "image_generation"
 
     def profile(self, name: str) -> Profile | None:
@@ -105,6 +119,7 @@ EDITS = Endpoint(
     default_models=("dall-e-2", "gpt-image-1.5", "gpt-image-1"),
     required=("prompt", "image"),
     hints={"images": "For multipart/form-data use 'image' or 'image[]'."},
+    tasks=_EDITS,
     event="image_edit",
 )
 
@@ -114,6 +129,7 @@ JSON_EDITS = Endpoint(
     default_models=("gpt-image-1.5", "gpt-image-1"),
     required=("prompt", "images"),
     hints={"image": "For application/json on /v1/images/edits, use 'images' (array)."},
+    tasks=_EDITS,
     event="image_edit",
 )
 
@@ -125,4 +141,5 @@ VARIATIONS = Endpoint(
         (r".*", replace(_OPEN_VARIATIONS, default_size=None)),
     ),
     required=("image",),
+    tasks=frozenset({"img2img", "edit"}),
 )

@@ -36,7 +36,7 @@ class FormText:
 
 
 class Kind(Protocol):
-    """One row of a profile's table of parameters."""
+    """One row of a profile's table of parameters. Its `parse`, if it has one, is for `FormText`."""
 
     def read(self, name: str, value: object) -> object:
         """The value as the server uses it; raises an InvalidRequest that names the parameter."""
@@ -81,6 +81,25 @@ def read_value(kind: Kind, name: str, value: object) -> object:
     return kind.read(name, value)
 
 
+def _integer(name: str, text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,40}", text.strip()):
+        raise _inconvertible(name, "an integer")
+    return int(text)
+
+
+def _decimal(name: str, text: str) -> float:
+    if not re.fullmatch(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})", text.strip()):
+        raise _inconvertible(name, "a decimal number")
+    return float(text)
+
+
+def _truth(name: str, text: str) -> bool:
+    meaning = _TRUTHS.get(text.strip().lower())
+    if meaning is None:
+        raise _inconvertible(name, "a boolean")
+    return meaning
+
+
 @dataclass(frozen=True, slots=True)
 class Anything:
     """A parameter of which nothing is asked."""
@@ -122,6 +141,7 @@ class Integer:
 
     low: int
     high: int
+    parse = staticmethod(_integer)
 
     def read(self, name: str, value: object) -> int:
         """The number itself; neither a boolean nor a decimal is one."""
@@ -130,26 +150,18 @@ class Integer:
         _check_range(name, value, self.low, self.high, "integer")
         return value
 
-    def parse(self, name: str, text: str) -> int:
-        """The number that a form's text means."""
-        if not re.fullmatch(r"[+-]?[0-9]{1,40}", text.strip()):
-            raise _inconvertible(name, "an integer")
-        return int(text)
-
 
 @dataclass(frozen=True, slots=True)
 class OnlyOne:
     """The `n` of a model that makes one image at a time."""
+
+    parse = staticmethod(_integer)
 
     def read(self, name: str, value: object) -> int:
         """1."""
         if isinstance(value, int) and value > 1:
             raise errors.NotOneImage("You must provide n=1 for this model.")
         return Integer(1, 1).read(name, value)
-
-    def parse(self, name: str, text: str) -> int:
-        """The number that a form's text means."""
-        return Integer(1, 1).parse(name, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,7 @@ class Number:
 
     low: float
     high: float
+    parse = staticmethod(_decimal)
 
     def read(self, name: str, value: object) -> float:
         """The number as a float."""
@@ -166,16 +179,12 @@ class Number:
         _check_range(name, value, self.low, self.high, "decimal")
         return float(value)
 
-    def parse(self, name: str, text: str) -> float:
-        """The number that a form's text means."""
-        if not re.fullmatch(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})", text.strip()):
-            raise _inconvertible(name, "a decimal number")
-        return float(text)
-
 
 @dataclass(frozen=True, slots=True)
 class Boolean:
     """true or false."""
+
+    parse = staticmethod(_truth)
 
     def read(self, name: str, value: object) -> bool:
         """The boolean itself."""
@@ -183,27 +192,18 @@ class Boolean:
             raise wrong_type(name, "a boolean", value)
         return value
 
-    def parse(self, name: str, text: str) -> bool:
-        """The truth that a form's text means."""
-        meaning = _TRUTHS.get(text.strip().lower())
-        if meaning is None:
-            raise _inconvertible(name, "a boolean")
-        return meaning
-
 
 @dataclass(frozen=True, slots=True)
 class OnlyFalse:
     """A switch that a model does not have: off is what it is anyway."""
+
+    parse = staticmethod(_truth)
 
     def read(self, name: str, value: object) -> bool:
         """False."""
         if Boolean().read(name, value):
             raise errors.UnknownParameter(f"Unknown parameter: '{name}'.", name)
         return False
-
-    def parse(self, name: str, text: str) -> bool:
-        """The truth that a form's text means."""
-        return Boolean().parse(name, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from secrets import randbits
 from typing import Any
 
 from pipelines.core import Job
-from pipelines.registry import Registry
+from pipelines.registry import ModelSpec, Registry
+from server.callers import Caller
 from server.contract import ImageRequest
 from server.region import Canvas
 from server.sizes import Size
@@ -16,7 +17,7 @@ from server.sizes import Size
 _LEAST_STRENGTH = 1 / 500
 
 
-def plan(request: ImageRequest, registry: Registry, request_id: str, caller: str) -> list[Job]:
+def plan(request: ImageRequest, registry: Registry, request_id: str, caller: Caller) -> list[Job]:
     """The jobs of a request: equal but for their seeds, which count up from the first."""
     spec = registry.models[request.model]
     preset = getattr(spec.quality, request.level)
@@ -25,23 +26,30 @@ def plan(request: ImageRequest, registry: Registry, request_id: str, caller: str
     asked = request.extensions
     steps = asked.get("steps", preset.steps)
     work: dict[str, Any] = {"steps": steps}
+    cutout = request.delivery.transparent and registry.matting is not None
     if canvas:
         work = _on_canvas(canvas, (width, height), request.strength, steps)
-    if request.instructed:
-        work["task"] = "edit"
+        if request.task != "inpaint":
+            work["mask"] = None
     seed = asked.get("seed", randbits(32))
     return [
         Job(
             id=f"{request_id}-{index}",
             model=request.model,
+            task=request.task,
             prompt=request.prompt,
             negative_prompt=asked.get("negative_prompt"),
             width=width,
             height=height,
             seed=(seed + index) % 2**32,
+            references=request.references,
             guidance_scale=asked.get("guidance_scale", preset.guidance_scale),
             previews=request.previews,
-            caller=caller,
+            cutout=cutout,
+            loras=asked.get("loras", ()),
+            caller=caller.name,
+            weight=caller.weight,
+            priority=caller.priority,
             **work,
         )
         for index in range(request.n)
@@ -58,16 +66,15 @@ def _on_canvas(canvas: Canvas, size: Size, strength: float, steps: int) -> dict[
     if int(steps * strength) < 1:
         steps = ceil(1 / strength)
         strength = max(strength, 1 / steps + 1e-9) if int(steps * strength) < 1 else strength
-    mask = canvas.mask(size)
     return {
-        "task": "img2img" if mask is None else "inpaint",
         "source": canvas.source(size),
-        "mask": mask,
+        "mask": canvas.mask(size),
         "strength": min(strength, 1.0),
         "steps": steps,
     }
 
 
-def unused(job: Job) -> list[str]:
-    """The parameters that change nothing: without guidance, a negative prompt has no pull."""
-    return ["negative_prompt"] if job.negative_prompt and job.guidance_scale <= 1 else []
+def unused(request: ImageRequest, job: Job, spec: ModelSpec) -> list[str]:
+    """The extensions that change nothing: without guidance, a negative prompt has no pull."""
+    weak = {"negative_prompt"} if job.negative_prompt and job.guidance_scale <= 1 else set()
+    return [name for name in request.extensions if name in spec.ignores | weak]

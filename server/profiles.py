@@ -20,6 +20,7 @@ from server.kinds import (
     Table,
     Text,
 )
+from server.loras import Loras
 from server.sizes import FixedSize, FreeSize, ListedSize, Size
 
 ResponseFormat = Literal["url", "b64_json"]
@@ -51,6 +52,7 @@ EXTENSIONS: Table = {
     "guidance_scale": Number(0, 100),
     "negative_prompt": Text(32000),
     "strength": Number(0, 1),
+    "loras": Loras(most=8),
 }
 """What darkroom takes beyond the original, on every profile."""
 

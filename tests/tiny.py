@@ -1,5 +1,7 @@
 """Tiny, real diffusers pipelines with random weights, saved as their families save theirs.
 
+The newer half of them is in `tiny_language`.
+
 Weights are scaled so that images have contrast and follow their prompts: a test that compares two
 images would otherwise compare two greys.
 """
@@ -34,7 +36,13 @@ from transformers import (
     T5Tokenizer,
 )
 
-FAMILIES = ("sd", "sdxl", "sd3", "flux")
+from tests import tiny_language
+
+FAMILIES = ("sd", "sdxl", "sd3", "flux", *tiny_language.BUILDERS)
+FIRST = FAMILIES[:4]
+"""Enough of them, for what is the same with all."""
+INSTRUCTED = ("flux2", "klein")
+"""Those that are told what to do with a picture, and have no strength."""
 
 
 def build(family: str, folder: Path) -> Path:
@@ -189,12 +197,15 @@ def _flux() -> DiffusionPipeline:
     )
 
 
-_BUILDERS = {"sd": _sd, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux}
+_BUILDERS = {"sd": _sd, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux, **tiny_language.BUILDERS}
 
 
 @torch.no_grad()
 def _add_contrast(pipe: DiffusionPipeline) -> None:
     """Scale the decoder's last layer until a decoded noise has a spread of half the range."""
-    noise = torch.randn(1, pipe.vae.config.latent_channels, 16, 16)
+    config = pipe.vae.config
+    frames = (1,) if "temperal_downsample" in config else ()
+    channels = config.z_dim if frames else config.latent_channels
+    noise = torch.randn(1, channels, *frames, 16, 16)
     pipe.vae.decoder.conv_out.bias.zero_()
     pipe.vae.decoder.conv_out.weight.mul_(0.5 / pipe.vae.decode(noise).sample.std())

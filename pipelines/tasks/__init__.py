@@ -14,6 +14,7 @@ _TASKS: dict[Task, str] = {
     "img2img": "pipelines.tasks.img2img",
     "inpaint": "pipelines.tasks.inpaint",
     "edit": "pipelines.tasks.edit",
+    "variation": "pipelines.tasks.variation",
 }
 
 

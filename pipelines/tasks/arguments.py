@@ -21,6 +21,7 @@ def call(pipe: Any, job: Job, on_step_end: OnStepEnd, **of_the_task: Any) -> tor
         "prompt": job.prompt,
         "width": job.width,
         "height": job.height,
+        "max_area": job.width * job.height,
         "num_inference_steps": job.steps,
         "generator": torch.Generator("cpu").manual_seed(job.seed),
         "output_type": "pt",
@@ -45,22 +46,23 @@ def guidance(pipe: Any, job: Job) -> dict[str, Any]:
     if "true_cfg_scale" not in parameters(pipe):
         return {"guidance_scale": job.guidance_scale, "negative_prompt": job.negative_prompt}
     embedded = bool(pipe.transformer.config.get("guidance_embeds"))
-    if job.guidance_scale <= 1 or (embedded and job.negative_prompt is None):
+    if embedded and (job.guidance_scale <= 1 or job.negative_prompt is None):
         return {"guidance_scale": job.guidance_scale}
-    return {
-        "guidance_scale": 1.0,
-        "true_cfg_scale": job.guidance_scale,
-        "negative_prompt": job.negative_prompt or "",
-    }
+    if job.guidance_scale <= 1:
+        return {"true_cfg_scale": 1.0}
+    truly = {"true_cfg_scale": job.guidance_scale, "negative_prompt": job.negative_prompt or ""}
+    return truly | ({"guidance_scale": 1.0} if embedded else {})
 
 
 def text_length(pipe: Any) -> dict[str, int]:
-    """T5's length in tokens: the pipeline's default, or less where the model knows less."""
+    """The text's length in tokens: the pipeline's default, or less where the model knows less."""
     parameter = parameters(pipe).get("max_sequence_length")
     if parameter is None:
         return {}
-    tokenizer: Any = getattr(pipe, "tokenizer_3", None) or getattr(pipe, "tokenizer_2", None)
-    return {"max_sequence_length": min(parameter.default, tokenizer.model_max_length)}
+    names = ("tokenizer_3", "tokenizer_2", "tokenizer")
+    longest = next((it for name in names if (it := getattr(pipe, name, None)) is not None), None)
+    known = getattr(longest, "model_max_length", parameter.default)
+    return {"max_sequence_length": min(parameter.default, known)}
 
 
 def parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:

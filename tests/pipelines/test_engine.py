@@ -36,7 +36,7 @@ def test_in_company(family: str, rig: Rig, jobs: Jobs, plain: Plain) -> None:
         assert_same(rig.pixels(job), plain(job))
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.FIRST)
 def test_joining_late(family: str, rig: Rig, jobs: Jobs, plain: Plain) -> None:
     early, *others = jobs(family)
     arrivals = {4: others[:1], 6: others[1:]}
@@ -67,7 +67,7 @@ def test_families_and_sizes_side_by_side(rig: Rig, jobs: Jobs, plain: Plain) -> 
         assert_same(rig.pixels(job), plain(job))
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.FIRST)
 def test_a_lane_that_raises_harms_no_other(family: str, rig: Rig, jobs: Jobs, plain: Plain) -> None:
     *good, bad = jobs(family)
     rig.run(*good, replace(bad, seed=2**64))
@@ -76,7 +76,7 @@ def test_a_lane_that_raises_harms_no_other(family: str, rig: Rig, jobs: Jobs, pl
         assert_same(rig.pixels(job), plain(job))
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.FIRST)
 def test_a_cancelled_lane_harms_no_other(family: str, rig: Rig, jobs: Jobs, plain: Plain) -> None:
     *good, gone = jobs(family)
 

@@ -57,6 +57,33 @@ def test_a_name_can_be_unknown_or_without_an_installed_model(registry: Registry)
     assert registry.resolve("nothing") is None
 
 
+def test_the_matting_model_is_the_last_files_and_counts_where_it_is_installed(
+    tmp_path: Path,
+) -> None:
+    models = {"models": {"last": entry("last")}}
+    own, more = tmp_path / "own.yaml", tmp_path / "more.yaml"
+    own.write_text(yaml.safe_dump({**models, "matting": "hub:someone/cutter"}))
+    more.write_text(yaml.safe_dump({"matting": "cutter"}))
+    assert Registry(write(tmp_path, models), tmp_path / "models").matting is None
+    for files, folder in (
+        ([own], tmp_path / "models" / "matting"),
+        ([own, more], tmp_path / "cutter"),
+    ):
+        registry = Registry(files, tmp_path / "models")
+        assert registry.matting is None
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        assert registry.matting == folder
+
+
+def test_a_model_does_not_bring_a_matting_model_along(tmp_path: Path) -> None:
+    brought = {"models": {"new": entry("hub:someone/new")}, "matting": "hub:someone/cutter"}
+    (tmp_path / "models" / "new").mkdir(parents=True)
+    (tmp_path / "models" / "new" / "entry.yaml").write_text(yaml.safe_dump(brought))
+    with pytest.raises(RegistryError, match="must define 'new' and nothing else"):
+        Registry(write(tmp_path, {"models": {"last": entry("last")}}), tmp_path / "models")
+
+
 def test_hub_models_lie_in_the_models_folder(registry: Registry, tmp_path: Path) -> None:
     assert registry.path("hub") == tmp_path / "models" / "hub"
     assert registry.path("best") == tmp_path / "best"
@@ -127,6 +154,7 @@ def test_the_nearest_native_size(asked: tuple[int, int], rendered: tuple[int, in
 
 def test_every_key_is_documented() -> None:
     text = (SHIPPED.parent / "docs" / "weights.md").read_text()
+    assert "`like`" in text
     for model in (ModelSpec, NativeSize, Quality, Preset):
         for key in model.model_fields:
             assert f"`{key}`" in text, key
@@ -144,9 +172,38 @@ def test_better_suited_models_do_their_work_where_they_are_installed(tmp_path: P
     assert (strength.inpaint, strength.edit, strength.variation) == (1.0, 0.7, 0.6)
 
 
+def test_a_name_goes_to_a_model_that_can_do_the_work(tmp_path: Path) -> None:
+    models = {name: entry(name) for name in ("fill", "base")}
+    models["fill"] |= {"tasks": ["inpaint"]}
+    names = {"flux": ["fill", "base"], "only": ["fill"]}
+    registry = Registry(write(tmp_path, {"models": models, "names": names}), tmp_path / "models")
+    install(tmp_path, "fill", "base")
+    assert registry.resolve("flux") == "fill"
+    assert registry.resolve("flux", ["inpaint", "edit"]) == "fill"
+    assert registry.resolve("flux", ["text2img"]) == "base"
+    assert registry.resolve("only", ["text2img"]) is None
+
+
+def test_what_is_shipped_says_what_it_is_and_needs() -> None:
+    models = Registry(SHIPPED, Path("models")).models
+    assert all(spec.licence and spec.memory for spec in models.values())
+    chinese = {id for id, spec in models.items() if "zh" in spec.languages}
+    assert chinese == {"demo", "qwen-image", "qwen-image-edit", "z-image-turbo"}
+    for id, spec in models.items():
+        named = {key: getattr(spec, key) for key in ("inpaint", "edit", "variation")}
+        for task, other in named.items():
+            assert other is None or task in models[other].tasks, (id, task)
+        assert not spec.references or "edit" in spec.tasks, id
+
+
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
+        ({"variation": "never"}, "models.base.variation: there is no model 'never'"),
+        ({"tasks": ["paint"]}, "models.base.tasks"),
+        ({"references": -1}, "models.base.references"),
+        ({"memory": 0}, "models.base.memory"),
+        ({"ignores": ["seed"]}, "models.base.ignores"),
         ({"inpaint": "never"}, "models.base.inpaint: there is no model 'never'"),
         ({"edit": "never"}, "models.base.edit: there is no model 'never'"),
         ({"strength": {"edit": 0}}, "models.base.strength.edit"),

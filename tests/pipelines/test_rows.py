@@ -3,7 +3,16 @@
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from pipelines.rows import copy_of, is_nothing, kind_of, merge, size_of, split
+from pipelines.rows import (
+    copy_of,
+    is_nothing,
+    kind_of,
+    kind_of_list,
+    merge,
+    merge_lists,
+    size_of,
+    split,
+)
 
 
 def sdxl_call(rows: int, value: float) -> dict[str, object]:
@@ -52,6 +61,28 @@ def test_a_tensor_without_a_row_for_each_row_is_never_joined() -> None:
     odd, other = torch.zeros(5, 2), torch.zeros(5, 2)
     assert kind_of(odd, 1) != kind_of(other, 1)
     assert kind_of(odd, 1) == kind_of(odd, 1)
+
+
+def test_lists_with_an_entry_a_row_are_joined_end_to_end() -> None:
+    first, second = [torch.zeros(3, 2), torch.ones(4, 2)], [torch.full((5, 2), 2.0)]
+    merged = merge_lists([first, second])
+    assert [len(entry) for entry in merged] == [3, 4, 5]
+    mine, yours = split((merged,), [2, 1], listed=True)
+    assert [len(entry) for entry in mine[0]] == [3, 4]
+    assert torch.equal(yours[0][0], second[0])
+
+
+def test_entries_are_alike_up_to_the_length_to_which_they_are_padded() -> None:
+    def kind(*lengths: int, multiple: int = 32) -> object:
+        return kind_of_list([torch.zeros(length, 2) for length in lengths], multiple)
+
+    assert kind(3) == kind(32) == kind(7, 20)
+    assert kind(3) != kind(33)
+    assert kind(3, 40) == kind(50, 5)
+    assert kind(3, multiple=1) != kind(4, multiple=1)
+    assert kind_of_list([torch.zeros(3, 2)], 32) != kind_of_list([torch.zeros(3, 4)], 32)
+    assert kind_of_list([[(1, 4, 4)]], 1) == kind_of_list([[(1, 4, 4)]] * 2, 1)
+    assert kind_of_list([[(1, 4, 4)]], 1) != kind_of_list([[(1, 4, 4), (1, 4, 4)]], 1)
 
 
 def test_copies_share_no_memory() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from pipelines.core import Job
-from pipelines.registry import Registry
+from pipelines.registry import ModelSpec, Registry
+from server.callers import Caller
 from server.contract import read_generation
 from server.plan import plan, unused
 
@@ -13,7 +14,7 @@ from server.plan import plan, unused
 def jobs(registry: Registry) -> Any:
     def jobs(**body: Any) -> list[Job]:
         request = read_generation({"prompt": "a cat", "model": "flux-schnell", **body}, registry)
-        return plan(request, registry, "req_1", "alice")
+        return plan(request, registry, "req_1", Caller("alice"))
 
     return jobs
 
@@ -58,7 +59,16 @@ def test_names_the_caller_and_the_model_that_serves(jobs: Any) -> None:
     assert (job.caller, job.model, job.prompt) == ("alice", "demo", "a cat")
 
 
-def test_a_negative_prompt_without_guidance_changes_nothing(jobs: Any) -> None:
-    assert unused(jobs(negative_prompt="blur", guidance_scale=1)[0]) == ["negative_prompt"]
-    assert unused(jobs(negative_prompt="blur", guidance_scale=2)[0]) == []
-    assert unused(jobs()[0]) == []
+def test_a_negative_prompt_without_guidance_changes_nothing(jobs: Any, registry: Registry) -> None:
+    def told(spec: ModelSpec, **body: Any) -> list[str]:
+        body = {"prompt": "a cat", "model": "flux-schnell", **body}
+        return unused(read_generation(body, registry), jobs(**body)[0], spec)
+
+    spec = registry.models["demo"]
+    assert told(spec, negative_prompt="blur", guidance_scale=1) == ["negative_prompt"]
+    assert told(spec, negative_prompt="blur", guidance_scale=2) == []
+    assert told(spec) == []
+    deaf = spec.model_copy(update={"ignores": frozenset({"negative_prompt", "guidance_scale"})})
+    asked = {"guidance_scale": 2, "seed": 1, "negative_prompt": "blur"}
+    assert sorted(told(deaf, **asked)) == ["guidance_scale", "negative_prompt"]
+    assert told(deaf, seed=1) == []

@@ -29,10 +29,13 @@ def test_flux_guides_by_its_embedding_or_truly_when_there_is_something_to_avoid(
     assert guidance(pipe, replace(JOB, negative_prompt="rain")) == avoiding
     assert guidance(pipe, replace(JOB, guidance_scale=0)) == {"guidance_scale": 0}
     monkeypatch.setitem(pipe.transformer.config, "guidance_embeds", False)
-    assert guidance(pipe, JOB) == avoiding | {"negative_prompt": ""}
+    assert guidance(pipe, JOB) == {"true_cfg_scale": 4.0, "negative_prompt": ""}
+    assert guidance(pipe, replace(JOB, guidance_scale=0)) == {"true_cfg_scale": 1.0}
 
 
 def test_text_is_as_long_as_the_tokenizer_says(residents: dict[str, Resident]) -> None:
     assert text_length(residents["flux"].pipe) == {"max_sequence_length": 32}
     assert text_length(residents["sd3"].pipe) == {"max_sequence_length": 32}
     assert text_length(residents["sdxl"].pipe) == {}
+    assert text_length(residents["klein"].pipe) == {"max_sequence_length": 48}
+    assert text_length(residents["qwen"].pipe) == {"max_sequence_length": 512}

@@ -11,7 +11,7 @@ import torch
 from diffusers import FluxFillPipeline, FluxKontextPipeline, FluxPipeline, FluxTransformer2DModel
 
 from pipelines.core import Job, JobFailed
-from pipelines.loader import Resident, load, task_of
+from pipelines.loader import Resident, load
 from pipelines.memory import Memory
 from pipelines.registry import ModelSpec, Registry
 from tests.conftest import entry
@@ -105,15 +105,6 @@ def test_weights_for_inpainting_inpaint_themselves(fill: Resident, jobs: Jobs) -
             max_sequence_length=32,
         ).images[0]
         assert_made_by(rig, job, truth)
-
-
-def test_what_a_pipeline_is_made_for(
-    kontext: Resident, fill: Resident, residents: dict[str, Resident]
-) -> None:
-    assert task_of(kontext.pipe) == "edit"
-    assert task_of(fill.pipe) == "inpaint"
-    assert {task_of(resident.pipe) for resident in residents.values()} == {"text2img"}
-    assert task_of(residents["sd"].pipe_for("img2img")) == "img2img"
 
 
 def test_a_task_that_a_family_has_not_fails_its_job_alone(rig: Rig, jobs: Jobs) -> None:
