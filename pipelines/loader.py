@@ -4,18 +4,29 @@ Knows files and diffusers; not who asked, nor what else is in memory. Nothing is
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipelines.components import Shelf
+from pipelines.constructing import constructing
 from pipelines.core import Task
+from pipelines.fingerprints import fingerprints
+from pipelines.footprints import Parts
 from pipelines.joins import Join, join_for
+from pipelines.loras import Loras
+from pipelines.matting import Matting
 from pipelines.memory import Memory
 from pipelines.registry import ModelSpec
 from pipelines.rendezvous import Rendezvous
-from pipelines.tasks.arguments import parameters
+from pipelines.siblings import sibling, with_prior
+from pipelines.single_files import read_file, require_safe
+from pipelines.weights.layout import variant_of
+from pipelines.weights.manifest import WeightsError
+from pipelines.weights.verify import require_trusted
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -28,6 +39,12 @@ class Resident:
     pipe: Any
     """A diffusers pipeline; lanes run forks of it, never itself."""
     meetings: list[Rendezvous] = field(default_factory=list)
+    matting: Matting | None = None
+    """What cuts out the device's images."""
+    parts: Parts = field(default_factory=dict)
+    """The bytes of the device that it takes."""
+    loras: Loras = field(default_factory=Loras)
+    """Those of the device."""
     _siblings: dict[Task, Any] = field(default_factory=dict)
 
     def pipe_for(self, task: Task) -> Any:
@@ -36,60 +53,73 @@ class Resident:
         Raises ValueError if diffusers has none for this family.
         """
         if task not in self._siblings:
-            self._siblings[task] = _sibling(self.pipe, task)
+            self._siblings[task] = sibling(self.pipe, task)
         return self._siblings[task]
 
 
-def load(spec: ModelSpec, folder: Path, device: str, memory: Memory) -> Resident:
+def load(
+    spec: ModelSpec,
+    folder: Path,
+    device: str,
+    memory: Memory,
+    prior: Path | None = None,
+    shelf: Shelf | None = None,
+) -> Resident:
     """Read a model's weights, safetensors only, and put them on a device, ready for lanes.
 
-    Raises what diffusers raises: OSError for missing files, ValueError for unfitting ones.
+    `prior`: the folder of the one that reads pictures for it. Raises what diffusers raises: OSError
+    for missing files, ValueError for unfitting ones; and WeightsError for files that are not their
+    manifest's, or would run code.
     """
-    pipe = _pipeline_class(spec).from_pretrained(
+    shelf = shelf or Shelf(device)
+    pipe = _read(spec.pipeline, spec, folder, shelf)
+    names = fingerprints(folder, Path(spec.config) if spec.config else None)
+    resident = Resident(spec, pipe, meet(pipe, names, memory))
+    if prior is not None:
+        reader = _read("auto", spec, prior, shelf)
+        resident._siblings["variation"] = with_prior(pipe, reader)
+    return resident
+
+
+def _read(name: str, spec: ModelSpec, folder: Path, shelf: Shelf) -> Any:
+    require_trusted(folder)
+    components = shelf.planned(spec, folder)
+    with constructing():
+        if folder.is_file():
+            pipe = _read_file(name, spec, folder, shelf.known(components))
+        else:
+            pipe = _read_folder(name, spec, folder, shelf.known(components))
+    pipe.set_progress_bar_config(disable=True)
+    _widen_autoencoder(pipe)
+    _forget_past_keys(pipe)
+    shelf.put(pipe, components)
+    return pipe
+
+
+def _read_folder(name: str, spec: ModelSpec, folder: Path, known: Mapping[str, Any]) -> Any:
+    return _pipeline_class(name).from_pretrained(
         folder,
         dtype=DTYPES[spec.dtype],
+        variant=variant_of(folder),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
+        **known,
     )
-    pipe.set_progress_bar_config(disable=True)
-    _widen_autoencoder(pipe)
-    pipe.to(device)
-    return Resident(spec, pipe, _meet(pipe, memory))
 
 
-def _sibling(pipe: Any, task: Task) -> Any:
+def _read_file(name: str, spec: ModelSpec, file: Path, known: Mapping[str, Any]) -> Any:
+    if spec.config is None:
+        raise WeightsError(f"{file} is a single file, and its entry names no config")
+    require_trusted(Path(spec.config))
+    require_safe(file, Path(spec.config))
+    return read_file(name, file, Path(spec.config), DTYPES[spec.dtype], known)
+
+
+def _pipeline_class(name: str) -> Any:
     import diffusers
 
-    families = {
-        "text2img": diffusers.AutoPipelineForText2Image,
-        "img2img": diffusers.AutoPipelineForImage2Image,
-        "inpaint": diffusers.AutoPipelineForInpainting,
-    }
-    if task == task_of(pipe):
-        return pipe
-    if task not in families:
-        raise ValueError(f"{type(pipe).__name__} has no task '{task}'")
-    # Not `DiffusionPipeline.from_pipe`, which casts the shared modules to float32, in place.
-    sibling = families[task].from_pipe(pipe)
-    sibling.set_progress_bar_config(disable=True)
-    return sibling
-
-
-def task_of(pipe: Any) -> Task:
-    """What a pipeline is made for, told by the pictures that its call takes."""
-    takes = parameters(pipe).keys()
-    if "mask_image" in takes:
-        return "inpaint"
-    if "image" in takes:
-        return "img2img" if "strength" in takes else "edit"
-    return "text2img"
-
-
-def _pipeline_class(spec: ModelSpec) -> Any:
-    import diffusers
-
-    return getattr(diffusers, "DiffusionPipeline" if spec.pipeline == "auto" else spec.pipeline)
+    return getattr(diffusers, "DiffusionPipeline" if name == "auto" else name)
 
 
 def _widen_autoencoder(pipe: Any) -> None:
@@ -105,6 +135,15 @@ def _widen_autoencoder(pipe: Any) -> None:
     vae.encode, vae.decode = _wide(vae.encode), _wide(vae.decode)
 
 
+def _forget_past_keys(pipe: Any) -> None:
+    """Text encoders that are language models answer once: what they would keep to go on writing
+    would only be kept with their answers."""
+    for module in pipe.components.values():
+        config: Any = getattr(module, "config", None)
+        if isinstance(module, torch.nn.Module) and hasattr(config, "get_text_config"):
+            config.get_text_config().use_cache = False
+
+
 def _wide(method: Any) -> Any:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -118,19 +157,20 @@ def _as_float32(value: Any) -> Any:
     return value.float() if torch.is_tensor(value) else value
 
 
-def _meet(pipe: Any, memory: Memory) -> list[Rendezvous]:
+def meet(pipe: Any, names: Mapping[str, str], memory: Memory) -> list[Rendezvous]:
+    """Put a meeting place on every module that lanes share; `names` are those of its weights."""
     return [
-        Rendezvous(module, join, memory)
-        for module, join in _meeting_modules(pipe)
+        Rendezvous(names.get(component, component), module, join, memory)
+        for component, module, join in _meeting_modules(pipe)
         if not isinstance(getattr(module, join.method), Rendezvous)
     ]
 
 
-def _meeting_modules(pipe: Any) -> list[tuple[torch.nn.Module, Join]]:
+def _meeting_modules(pipe: Any) -> list[tuple[str, torch.nn.Module, Join]]:
     found = []
     for name, module in pipe.components.items():
         if isinstance(module, torch.nn.Module):
             join = join_for(name, type(module).__name__)
             if join is not None:
-                found.append((module, join))
+                found.append((name, module, join))
     return found

@@ -3,7 +3,7 @@
 The pixels of a `Finished` or `Shown` follow it as bytes of their own, so that they are copied once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.core import Job, JobError
@@ -19,13 +19,22 @@ class Begin:
     models: dict[str, tuple[ModelSpec, Path]]
     preload: list[str]
     threads: int | None
+    times: Path | None = None
+    """The folder that keeps what was measured of devices."""
+    matting: Path | None = None
+    """The folder of the model that makes backgrounds transparent."""
+    loras: Path | None = None
+    """The folder of LoRAs."""
+    memory: float = 0.9
+    """The share of the device's memory that models may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Make this image."""
+    """Make this image, that has waited for so long already."""
 
     job: Job
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +57,24 @@ class State:
     """What a worker is about; said whenever it changes."""
 
     resident: list[str]
-    loading: list[str]
+    loading: dict[str, float]
+    """How far each is, from 0 to 1."""
     lanes: int
     ready: bool
     """Everything that is preloaded has been loaded, or could not be."""
+    too_large: list[str] = field(default_factory=list)
+    """Installed models that would not fit even alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker has done since it started; said now and then."""
+
+    passes: dict[int, int]
+    """How many passes there were of so many rows."""
+    busy_s: float
+    """Seconds of the device that they took."""
+    evictions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +106,4 @@ class Failed:
 
 
 ToWorker = Begin | Run | Cancel
-FromWorker = Hello | State | Shown | Finished | Failed
+FromWorker = Hello | State | Work | Shown | Finished | Failed

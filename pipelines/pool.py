@@ -1,51 +1,201 @@
 """Which models are resident on this device: loaded when first asked for, beside the running lanes.
 
-Knows what is loaded and what is on its way; not how a model is loaded, nor who runs on it.
+Knows what is loaded, what is on its way and what would be in its way; not how a model is loaded,
+nor who runs on it.
 """
 
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from pipelines.core import ModelUnavailable
+from pipelines.footprints import Parts, size_of
+from pipelines.room import Room
 
-R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
-class Pool(Generic[R]):
-    """The resident models, by id. `load` runs in a thread of its own, `changed` after each load."""
+class Weighed(Protocol):
+    """A loaded model, and the bytes that its parts turned out to take."""
 
-    def __init__(self, load: Callable[[str], R], changed: Callable[[], None]) -> None:
+    @property
+    def parts(self) -> Parts: ...
+
+
+R = TypeVar("R", bound=Weighed)
+Tell = Callable[[float], None]
+"""Called with the fraction that is done, from any thread."""
+
+Load = Callable[[str, list[R], Tell], R]
+"""(model, those given up for it, progress): drops what is in the list before it takes memory."""
+
+
+def _unknown(model: str) -> Parts:
+    return {}
+
+
+@dataclass(slots=True)
+class _Coming(Generic[R]):
+    """The one model that is being loaded."""
+
+    model: str
+    future: Future[R]
+    fraction: float = 0.0
+
+
+class Pool(Generic[R]):
+    """The resident models, by id. All but `load` and `changed` belongs to the engine's thread.
+
+    `load` runs in a thread of its own, one at a time; `changed` is called from there whenever
+    there is something new. `footprint(model)` predicts the bytes of its parts.
+    """
+
+    def __init__(
+        self,
+        load: Load[R],
+        changed: Callable[[], None],
+        room: Room | None = None,
+        footprint: Callable[[str], Parts] = _unknown,
+    ) -> None:
         self._load = load
         self._changed = changed
-        self._models: dict[str, Future[R]] = {}
+        self._room = room or Room()
+        self._footprint = footprint
+        self._models: dict[str, R] = {}
+        self._measured: dict[str, tuple[Parts, Parts]] = {}
+        """What was predicted of a model, and what came of it."""
+        self._failed: dict[str, ModelUnavailable] = {}
+        self._wanted: dict[str, Parts] = {}
+        self._leaving: frozenset[str] = frozenset()
+        self._coming: _Coming[R] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self.evictions = 0
 
     def get(self, model: str) -> R | None:
-        """The model, or None while it is being loaded; the first call begins that.
+        """The model, or None while it waits for its turn, or is being loaded, or shall give way.
 
-        Raises ModelUnavailable when loading failed; the next call tries again.
+        Raises ModelUnavailable if it cannot fit, or if loading it failed since the last `land`;
+        asked again after that, it is tried again.
         """
-        future = self._models.get(model) or self._begin(model)
-        if not future.done():
-            return None
-        if (error := future.exception()) is not None:
-            del self._models[model]
-            raise ModelUnavailable(f"model '{model}' could not be loaded: {error}") from error
-        return future.result()
+        if model in self._failed:
+            raise self._failed[model]
+        if self._serves(model):
+            self._room.use(model)
+            return self._models[model]
+        coming = self._coming is not None and self._coming.model == model
+        if not coming and model not in self._wanted:
+            self._wanted[model] = self._fitting(model)
+        return None
+
+    def land(self) -> None:
+        """What was loaded meanwhile is resident from now on."""
+        self._failed.clear()
+        if self._coming is None or not self._coming.future.done():
+            return
+        model, future = self._coming.model, self._coming.future
+        self._coming = None
+        try:
+            self._take_in(model, future.result())
+        except ModelUnavailable as error:
+            self._failed[model] = error
+        except Exception as error:
+            self._failed[model] = ModelUnavailable(f"model '{model}' could not be loaded: {error}")
+            self._failed[model].__cause__ = error
+
+    def make_way(self, busy: Collection[str]) -> None:
+        """Begin to load the model that has waited longest, once nothing `busy` is in its way.
+
+        The least recently used models give way. While one of them has lanes, none of them gets
+        new ones; those who ask for it wait behind the model that it gives way to.
+        """
+        self._leaving = frozenset()
+        if self._coming is not None:
+            return
+        model = next((each for each in self._wanted if each not in self._models), None)
+        leaving = self._room.in_the_way(self._wanted[model] if model else {})
+        self._leaving = frozenset(leaving)
+        self._wanted = {m: parts for m, parts in self._wanted.items() if not self._serves(m)}
+        if not self._leaving.isdisjoint(busy):
+            return
+        given_up = self._give_up(leaving)
+        if model is not None:
+            del self._wanted[model]
+            self._begin(model, given_up)
+
+    def evict(self, keep: Collection[str]) -> list[str]:
+        """Give up every resident model but those to keep; returns their ids."""
+        idle = [model for model in self._models if model not in keep]
+        self._give_up(idle)
+        gc.collect()  # the parts of a pipeline refer to each other
+        return idle
+
+    def fits(self, *models: str) -> bool:
+        """Whether models would fit together if there were no other."""
+        return self._room.fits_alone(*map(self._parts, models))
 
     @property
     def resident(self) -> list[str]:
-        return [id for id, f in self._models.items() if f.done() and not f.exception()]
+        """The models in memory, those that shall give way included."""
+        return list(self._models)
 
     @property
-    def loading(self) -> list[str]:
-        return [id for id, f in self._models.items() if not f.done()]
+    def loading(self) -> dict[str, float]:
+        """How far the model is that is being loaded, from 0 to 1."""
+        return {self._coming.model: self._coming.fraction} if self._coming else {}
 
-    def _begin(self, model: str) -> Future[R]:
+    @property
+    def used(self) -> int:
+        """Bytes of all resident models."""
+        return self._room.used
+
+    def _serves(self, model: str) -> bool:
+        return model in self._models and model not in self._leaving
+
+    def _parts(self, model: str) -> Parts:
+        """The bytes of a model: as they were measured, for as long as its files are the same."""
+        predicted = self._footprint(model)
+        before, measured = self._measured.get(model, (None, {}))
+        return measured if before == predicted else predicted
+
+    def _fitting(self, model: str) -> Parts:
+        parts = self._parts(model)
+        if not self._room.fits_alone(parts):
+            raise self._too_large(model, parts)
+        return parts
+
+    def _too_large(self, model: str, parts: Parts) -> ModelUnavailable:
+        needed, there = size_of(parts) / 1e9, self._room.budget / 1e9
+        return ModelUnavailable(
+            f"model '{model}' needs {needed:.3g} GB, and there are {there:.3g} GB for models here"
+        )
+
+    def _take_in(self, model: str, loaded: R) -> None:
+        self._measured[model] = (self._footprint(model), loaded.parts)
+        if not self._room.fits_alone(loaded.parts):
+            raise self._too_large(model, loaded.parts)
+        self._models[model] = loaded
+        self._room.add(model, loaded.parts)
+
+    def _give_up(self, models: Iterable[str]) -> list[R]:
+        given_up = []
+        for model in models:
+            log.info("evicting %s", model)
+            given_up.append(self._models.pop(model))
+            self._room.remove(model)
+            self.evictions += 1
+        return given_up
+
+    def _begin(self, model: str, given_up: list[R]) -> None:
         log.info("loading %s", model)
-        future = self._models[model] = self._thread.submit(self._load, model)
-        future.add_done_callback(lambda _: self._changed())
-        return future
+        coming = self._coming = _Coming(model, Future())
+
+        def tell(fraction: float) -> None:
+            if int(100 * fraction) > int(100 * coming.fraction):
+                coming.fraction = fraction
+                self._changed()
+
+        coming.future = self._thread.submit(self._load, model, given_up, tell)
+        coming.future.add_done_callback(lambda _: self._changed())

@@ -1,0 +1,141 @@
+"""The modules in a device's memory: a text encoder or an autoencoder of several models, once.
+
+Knows files, modules and how far they have come; not which models are kept. What no pipeline uses
+any more is forgotten by itself.
+"""
+
+import filecmp
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import torch
+from diffusers.hooks import apply_group_offloading
+
+from pipelines.footprints import Component, components_of, size_of
+from pipelines.plans import plan
+from pipelines.registry import ModelSpec
+
+_State = tuple[tuple[int, int, int], ...] | None
+"""Of files: sizes, times of change and inodes; None where one is gone."""
+
+
+def _ignore(fraction: float) -> None:
+    """For callers that show no progress."""
+
+
+class Shelf:
+    """What one device has of the components of models, found by what their files look like."""
+
+    def __init__(self, device: str, budget: float = inf) -> None:
+        """`budget`: the bytes that a model may take, by which it is kept whole or streamed."""
+        self._device = device
+        self._budget = budget
+        self._modules: WeakValueDictionary[str, torch.nn.Module] = WeakValueDictionary()
+        self._read: WeakKeyDictionary[torch.nn.Module, tuple[Component, _State]]
+        self._read = WeakKeyDictionary()
+        self._held: list[torch.nn.Module] = []
+        self._parts: dict[str, int] = {}
+        self._total = self._moved = 0
+        self._tell: Callable[[float], None] = _ignore
+
+    def planned(self, spec: ModelSpec, place: Path) -> Mapping[str, Component]:
+        """The components of a model's folder or file, as they will be kept here."""
+        budget = inf if self._device == "cpu" else self._budget
+        return plan(spec.offload, components_of(spec, place), budget).components
+
+    def expect(self, wanted: Iterable[Component], tell: Callable[[float], None]) -> None:
+        """A model is about to be loaded: what is here of it stays, until it has `arrived`."""
+        here, missing = [], {}
+        for it in wanted:
+            if (module := self._modules.get(it.name)) is not None:
+                here.append(module)
+            else:
+                missing[it.name] = it.size
+        self._held, self._tell = here, tell
+        self._total, self._moved, self._parts = size_of(missing), 0, {}
+
+    def arrived(self) -> dict[str, int]:
+        """The bytes of all that was put here since the model was expected, by part."""
+        self._held.clear()
+        self._tell = _ignore
+        return self._parts
+
+    def known(self, wanted: Mapping[str, Component]) -> dict[str, torch.nn.Module]:
+        """Those of a pipeline's components that are here already, read from equal files."""
+        found = {name: self._modules.get(it.name) for name, it in wanted.items()}
+        return {
+            name: module
+            for name, module in found.items()
+            if module is not None and self._is(module, wanted[name])
+        }
+
+    def put(self, pipe: Any, wanted: Mapping[str, Component]) -> None:
+        """Move a pipeline to the device, module by module, and remember what it is made of."""
+        for name, module in pipe.components.items():
+            if isinstance(module, torch.nn.Module):
+                component = wanted.get(name)
+                if module not in self._read:
+                    self._bring(module, component)
+                    self._remember(module, component)
+                streamed = component is not None and component.streamed
+                size = component.size if component and streamed else weigh(module)
+                self._parts[self._part(name, module)] = size
+
+    def _bring(self, module: torch.nn.Module, component: Component | None) -> None:
+        if component is None or not component.streamed:
+            self._move(module)
+            module.to(self._device)
+            return
+        apply_group_offloading(
+            module,
+            onload_device=torch.device(self._device),
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+            use_stream=self._device.startswith("cuda"),
+        )
+
+    def _move(self, module: torch.nn.Module) -> None:
+        """Straight from the file, which is mapped: what is not converted is never in between."""
+        for leaf in module.modules():
+            if next(leaf.children(), None) is None:
+                leaf.to(self._device)
+                self._moved += weigh(leaf)
+                self._tell(min(1.0, self._moved / max(1, self._total)))
+
+    def _remember(self, module: torch.nn.Module, component: Component | None) -> None:
+        if component is not None and component.name not in self._modules:
+            self._modules[component.name] = module
+            self._read[module] = (component, _state(component.files))
+
+    def _part(self, name: str, module: torch.nn.Module) -> str:
+        # What only looks like a module that is here has a name of its own.
+        return self._read[module][0].name if module in self._read else f"{name}#{id(module):x}"
+
+    def _is(self, module: torch.nn.Module, wanted: Component) -> bool:
+        component, state = self._read[module]
+        return (
+            state is not None
+            and state == _state(component.files)
+            and all(_equal(a, b) for a, b in zip(component.files, wanted.files, strict=True))
+        )
+
+
+def weigh(module: torch.nn.Module) -> int:
+    """Bytes of a module's parameters and buffers, those that share memory counted once."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum({it.data_ptr(): it.nbytes for it in tensors}.values())
+
+
+def _state(files: tuple[Path, ...]) -> _State:
+    try:
+        found = [file.stat() for file in files]
+    except OSError:
+        return None
+    return tuple((it.st_size, it.st_mtime_ns, it.st_ino) for it in found)
+
+
+def _equal(a: Path, b: Path) -> bool:
+    return a.samefile(b) or filecmp.cmp(a, b, shallow=False)
