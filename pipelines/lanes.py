@@ -17,11 +17,13 @@ from pipelines.core import Image, Job
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
+    from pipelines.adapters import Worn
     from pipelines.rendezvous import Call
 
 
 class Lane(greenlet):
-    """One job on its way through its pipeline. `parked` is the call that it waits for."""
+    """One job on its way through its pipeline. `parked` is the call that it waits for, `wears`
+    the adapters that its modules are to have."""
 
     def __init__(self, job: Job, run: Callable[["Lane"], Image], arrived: float) -> None:
         super().__init__(self._run)
@@ -29,6 +31,7 @@ class Lane(greenlet):
         self.arrived = arrived
         self.steps_left = job.steps
         self.device_seconds = 0.0
+        self.wears: Worn = ()
         self.parked: Call | None = None
         self.image: Image | None = None
         self.failure: BaseException | None = None

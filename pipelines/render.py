@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pipelines.core import Image, Preview
+from pipelines.core import Image, ModelUnavailable, Preview
 from pipelines.lanes import Lane, fork
 from pipelines.loader import Resident
 from pipelines.preview import Estimator, due
@@ -29,11 +29,19 @@ def render(lane: Lane, model: Resident, show: Callable[[Preview], None]) -> Imag
                 shown += 1
         return tensors
 
-    return to_image(task(job.task)(pipe, job, on_step_end)[0])
+    with model.loras.on(model.pipe, job.loras) as lane.wears:
+        pixels = task(job.task)(pipe, job, on_step_end)[0]
+    return to_image(_cut_out(pixels, model) if job.cutout else pixels)
+
+
+def _cut_out(pixels: torch.Tensor, model: Resident) -> torch.Tensor:
+    if model.matting is None:
+        raise ModelUnavailable("there is no matting model")
+    return torch.cat([pixels.float(), model.matting.alpha(pixels).to(pixels.device)])
 
 
 def to_image(pixels: torch.Tensor) -> Image:
-    """(3, height, width) in [0, 1] -> 8 bits, rounded as diffusers rounds them for PIL."""
+    """(channels, height, width) in [0, 1] -> 8 bits, rounded as diffusers rounds them for PIL."""
     rounded = (pixels.float() * 255).round().to(torch.uint8)
     rows = rounded.permute(1, 2, 0).contiguous().cpu().numpy()
     return Image(width=rows.shape[1], height=rows.shape[0], pixels=rows.data.cast("B"))

@@ -1,10 +1,13 @@
 """`GET /v1/models` and `GET /v1/models/{id}`: the names that may be sent as `model`."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Depends, Response
+from starlette.concurrency import run_in_threadpool
 
 from server.errors import ModelNotFound
 from server.responses import json_response
-from server.services import Parts, caller_of
+from server.services import Parts, Services, caller_of
 
 router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller_of)])
 
@@ -12,7 +15,7 @@ router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller_of)])
 @router.get("")
 async def list_models(parts: Parts) -> Response:
     """Every name of weights.yaml."""
-    data = [_model(name, parts.started) for name in parts.registry.names]
+    data = await run_in_threadpool(_models, parts.registry.names, parts)
     return json_response({"object": "list", "data": data})
 
 
@@ -21,8 +24,16 @@ async def retrieve_model(name: str, parts: Parts) -> Response:
     """One of the names."""
     if not parts.registry.preferences(name):
         raise ModelNotFound(f"The model '{name}' does not exist", "model")
-    return json_response(_model(name, parts.started))
+    (model,) = await run_in_threadpool(_models, [name], parts)
+    return json_response(model)
 
 
-def _model(name: str, created: int) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": created, "owned_by": "darkroom"}
+def _models(names: Sequence[str], parts: Services) -> list[dict[str, object]]:
+    """What is told of names; where there are LoRAs for the model that serves one, they too."""
+    loras = parts.registry.loras.by_base()
+    told = []
+    for name in names:
+        about = {"id": name, "object": "model", "created": parts.started, "owned_by": "darkroom"}
+        mine = loras.get(parts.registry.resolve(name) or "")
+        told.append(about | ({"loras": mine} if mine else {}))
+    return told

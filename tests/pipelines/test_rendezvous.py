@@ -34,7 +34,7 @@ def transformer() -> FluxTransformer2DModel:
 def parked(transformer: FluxTransformer2DModel) -> Any:
     """A function that calls the transformer in a lane of its own and returns the parked call."""
     vars(transformer).pop("forward", None)
-    meeting = Rendezvous(transformer, JOINS["FluxTransformer2DModel"], Memory(0))
+    meeting = Rendezvous("transformer", transformer, JOINS["FluxTransformer2DModel"], Memory(0))
     lanes = []
 
     def park(**changes: Any) -> Call:
@@ -106,7 +106,7 @@ def test_a_scalar_stands_for_every_row() -> None:
             return sample + timestep.view(-1, 1)
 
     unet = Unet()
-    Rendezvous(unet, JOINS["UNet2DConditionModel"], Memory(0))
+    Rendezvous("unet", unet, JOINS["UNet2DConditionModel"], Memory(0))
     lanes = [
         Lane(JOB, lambda lane, t=t: unet(torch.zeros(2, 1), t), arrived=0.0)
         for t in (torch.tensor(3), 5)
@@ -120,12 +120,13 @@ def test_a_scalar_stands_for_every_row() -> None:
 
 def test_an_unknown_denoiser_parks_and_is_never_merged() -> None:
     module = torch.nn.Linear(2, 2)
-    Rendezvous(module, ALONE, Memory(0))
+    Rendezvous("module", module, ALONE, Memory(0))
     lanes = [Lane(JOB, lambda lane: module(torch.zeros(1, 2)), arrived=0.0) for _ in range(2)]
     for lane in lanes:
         lane.resume()
     first, second = (lane.parked for lane in lanes)
-    assert first.key != second.key
+    assert first.alone
+    assert second.alone
     assert first.at.run([first])[0].shape == (1, 2)
 
 

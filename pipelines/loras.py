@@ -1,0 +1,181 @@
+"""LoRAs on demand: read into a resident model beside its weights, the last ones kept.
+
+Knows files, diffusers pipelines and how many bytes there may be; not which lane wears what, in
+which pass. Belongs to the engine's thread.
+"""
+
+import hashlib
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet, ref
+
+import torch
+
+from pipelines import adapters
+from pipelines.adapters import Worn
+from pipelines.core import Lora, ModelUnavailable, UnfitLora
+from pipelines.lora_files import LoraFiles
+from pipelines.rendezvous import Rendezvous
+from pipelines.trouble import is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 6
+LORAS_KEPT = 2 * 2**30
+"""Bytes of LoRAs that a device keeps, beside those that lanes wear."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One file's adapter, in the modules of one model."""
+
+    size: int
+    """Bytes of the file."""
+    model: "ref[torch.nn.Module]"
+    """The denoiser; its text encoders may be those of other models, too, and outlive it."""
+    modules: "WeakSet[torch.nn.Module]"
+    users: int = 0
+
+
+class Loras:
+    """The LoRAs of one device; the least recently used one goes first, never one that is worn."""
+
+    def __init__(self, folder: Path | None = None, capacity: int = LORAS_KEPT) -> None:
+        self._files = LoraFiles(folder) if folder else None
+        self._capacity = capacity
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    @property
+    def kept(self) -> list[str]:
+        """The adapters in memory, the least recently used one first."""
+        return list(self._kept)
+
+    @contextmanager
+    def on(self, pipe: Any, wanted: Sequence[Lora]) -> Iterator[Worn]:
+        """Have LoRAs in the modules of a pipeline for as long as this lasts; what to wear of them.
+
+        Raises UnfitLora, and ModelUnavailable where it may be tried again.
+        """
+        names: list[str] = []
+        try:
+            for lora in wanted:
+                names.append(self._take(pipe, lora.name))
+            yield tuple(sorted(zip(names, (it.scale for it in wanted), strict=True)))
+        finally:
+            for name in names:
+                self._kept[name].users -= 1
+            self._shrink()
+
+    def _take(self, pipe: Any, lora: str) -> str:
+        file = self._files.path(lora) if self._files else None
+        if file is None:
+            raise UnfitLora(lora)
+        state = file.stat()
+        self._forget(name for name, it in self._kept.items() if it.model() is None)
+        model = ref(_denoiser(pipe))
+        name = self._name(lora, f"{state.st_size} {state.st_mtime_ns}", model)
+        if name not in self._kept:
+            self._kept[name] = _Kept(state.st_size, model, WeakSet(_read(pipe, file, name)))
+        self._kept[name].users += 1
+        self._kept.move_to_end(name)
+        return name
+
+    def _name(self, lora: str, state: str, model: "ref[torch.nn.Module]") -> str:
+        """The same for as long as the file is, also after a restart; peft takes no dots."""
+        digest = hashlib.blake2b(f"{lora} {state}".encode(), digest_size=6).hexdigest()
+        base = f"{re.sub(r'[^A-Za-z0-9]', '_', lora)}_{digest}"
+        names = (f"{base}_{number}" for number in count())
+        return next(it for it in names if it not in self._kept or self._kept[it].model == model)
+
+    def _shrink(self) -> None:
+        for name, kept in list(self._kept.items()):
+            if sum(it.size for it in self._kept.values()) <= self._capacity:
+                return
+            if not kept.users:
+                self._forget([name])
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            adapters.remove(list(self._kept.pop(name).modules), name)
+
+
+def _read(pipe: Any, file: Path, name: str) -> list[torch.nn.Module]:
+    """Put a file's weights into a pipeline's modules as an adapter; returns those it is in now."""
+    modules = [it for it in pipe.components.values() if isinstance(it, torch.nn.Module)]
+    try:
+        _require_plain(pipe, file)
+        _load(pipe, modules, file, name)
+        adapted = [it for it in modules if name in getattr(it, "peft_config", {})]
+        if not adapted:
+            raise ValueError("nothing in it is for this model")
+        if not all(isinstance(it.forward, Rendezvous) for it in adapted):
+            raise ValueError("it is for a module at which calls do not meet")
+    except Exception as error:
+        adapters.remove(modules, name)
+        if isinstance(error, ModelUnavailable) or is_out_of_memory(error):
+            raise
+        log.warning("LoRA %s does not fit %s: %s", file, type(pipe).__name__, error)
+        raise UnfitLora(file.stem) from error
+    finally:
+        for module in modules:
+            if hasattr(module, "peft_config"):
+                adapters.changed(module)
+    return adapted
+
+
+def _load(pipe: Any, modules: Sequence[torch.nn.Module], file: Path, name: str) -> None:
+    """Again, where a model that is constructed beside it made empty tensors of these, too.
+
+    Without `low_cpu_mem_usage`, which would make empty tensors of that model's.
+    """
+    safely = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+    for attempt in range(_ATTEMPTS):
+        with suppress(NotImplementedError):  # so torch calls it to copy from an empty tensor
+            pipe.load_lora_weights(file, adapter_name=name, **safely)
+            if not any(it.is_meta for module in modules for it in module.parameters()):
+                return
+        adapters.remove(modules, name)
+        time.sleep(0.02 * 2**attempt)
+    raise ModelUnavailable(f"LoRA {file}: other models were constructed all the time")
+
+
+def _require_plain(pipe: Any, file: Path) -> None:
+    """Low-rank weights, for layers as they are.
+
+    Some pipelines take others too, and write them, or zeros for them, into the shared weights.
+    """
+    told = pipe.lora_state_dict(file, use_safetensors=True, local_files_only=True)
+    state = told[0] if isinstance(told, tuple) else told  # with the alphas, in some families
+    for key, tensor in state.items():
+        if "lora" not in key:
+            raise ValueError(f"{key} is no low-rank weight")
+        component, _, path = key.partition(".")
+        module = getattr(pipe, component, None)
+        if not isinstance(module, torch.nn.Module):
+            raise ValueError(f"there is no {component} for {key}")
+        layer, _, side = path.partition(".lora_")
+        if side in ("A.weight", "B.weight"):
+            _require_shape(module, layer, side, tensor)
+
+
+def _require_shape(module: Any, layer: str, side: str, tensor: torch.Tensor) -> None:
+    try:
+        there = module.get_submodule(layer)
+    except AttributeError:
+        return  # a text encoder's layers may have had other names
+    there = getattr(there, "base_layer", there)
+    features = getattr(there, "in_features" if side[0] == "A" else "out_features", None)
+    if features is not None and features != tensor.shape[1 if side[0] == "A" else 0]:
+        raise ValueError(f"{layer} has {features} features, and its weights {tuple(tensor.shape)}")
+
+
+def _denoiser(pipe: Any) -> Any:
+    return pipe.components.get("transformer") or pipe.components.get("unet")
