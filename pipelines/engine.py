@@ -5,18 +5,20 @@ Joins policy, lanes, rendezvous and pool. Knows nothing of processes or of who w
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pipelines.constructing import undisturbed
 from pipelines.core import Image, Job, JobCancelled, JobError, JobFailed, Preview
 from pipelines.lanes import Lane
 from pipelines.loader import Resident
+from pipelines.passes import Parked, Passes
 from pipelines.policy import Policy
 from pipelines.pool import Pool
+from pipelines.pulse import Pulse
 from pipelines.render import render
-from pipelines.rendezvous import Call
 from pipelines.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -29,12 +31,19 @@ class Engine:
     """Runs the jobs of one device, each in its own lane, their denoising steps in company."""
 
     def __init__(
-        self, pool: Pool[Resident], policy: Policy, watch: Stopwatch, report: Report
+        self,
+        pool: Pool[Resident],
+        policy: Policy,
+        watch: Stopwatch,
+        report: Report,
+        pulse: Pulse | None = None,
     ) -> None:
         self._pool = pool
         self._policy = policy
         self._watch = watch
         self._report = report
+        self._pulse = pulse or Pulse()
+        self.passes = Passes(watch, policy, self._make_room)
         self._waiting: dict[str, tuple[Job, float]] = {}
         self._lanes: dict[str, Lane] = {}
 
@@ -43,9 +52,9 @@ class Engine:
         """How many jobs are under way; while there are any, `step` brings some forward."""
         return len(self._lanes)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, waited_s: float = 0.0) -> None:
         """Take a job; it gets a lane as soon as its model is resident."""
-        self._waiting[job.id] = (job, time.monotonic())
+        self._waiting[job.id] = (job, time.monotonic() - waited_s)
 
     def cancel(self, job_id: str) -> None:
         """Nobody waits for a job any more: its lane is free at once, between two passes."""
@@ -58,15 +67,28 @@ class Engine:
             self._settle(lane)
 
     def step(self) -> None:
-        """One pass: who goes next, their forward, and each lane on to its next meeting."""
+        """One pass: who goes next, their forward, and each lane on to its next meeting.
+
+        Raises DeviceLost.
+        """
+        with undisturbed():
+            self._step()
+        self._pool.make_way(self._busy)
+
+    def _step(self) -> None:
         self._admit()
         self._watch.settle()
-        chosen = self._policy.choose(self._parked(), time.monotonic())
-        for lane, answer in self._run(chosen):
-            self._resume(lane, answer)
+        chosen = self._policy.choose(self._parked(), time.monotonic(), self._watch.free())
+        if chosen:
+            self._pulse.beat(self._policy.predicted(chosen))
+            for parked, answer in self.passes.run(chosen):
+                self._resume(parked.lane, answer)
+        if not self._lanes:
+            self._pulse.rest()
 
     def _admit(self) -> None:
-        """Open a lane for every waiting job whose model is resident; begin to load the others."""
+        """Open a lane for every waiting job whose model is resident; have the others loaded."""
+        self._pool.land()
         for job, arrived in list(self._waiting.values()):
             try:
                 model = self._pool.get(job.model)
@@ -84,33 +106,17 @@ class Engine:
         self._lanes[job.id] = lane
         self._resume(lane)
 
-    def _parked(self) -> list["_Parked"]:
-        return [_Parked(lane, lane.parked) for lane in self._lanes.values() if lane.parked]
+    def _parked(self) -> list[Parked]:
+        return [Parked(lane, lane.parked) for lane in self._lanes.values() if lane.parked]
 
-    def _run(self, chosen: Sequence["_Parked"]) -> list[tuple[Lane, Any]]:
-        """The answers of one pass. A merged pass that fails is run again in halves."""
-        if not chosen:
-            return []
-        meeting, rows = chosen[0].call.at, sum(parked.rows for parked in chosen)
-        calls = [parked.call for parked in chosen]
-        try:
-            answers = self._watch.time(
-                lambda: meeting.run(calls),
-                lambda seconds: self._charge(chosen, seconds),
-            )
-        except Exception as error:
-            if len(chosen) == 1:
-                return [(chosen[0].lane, error)]
-            log.warning("a pass of %d rows failed, and is run in halves: %s", rows, error)
-            half = len(chosen) // 2
-            return self._run(chosen[:half]) + self._run(chosen[half:])
-        return [(parked.lane, answer) for parked, answer in zip(chosen, answers, strict=True)]
+    def _make_room(self) -> bool:
+        """Give up the models that no lane is in."""
+        return bool(self._pool.evict(keep=self._busy))
 
-    def _charge(self, chosen: Sequence["_Parked"], seconds: float) -> None:
-        rows = sum(parked.rows for parked in chosen)
-        self._policy.observe(chosen[0].key, rows, seconds)
-        for parked in chosen:
-            parked.lane.device_seconds += seconds * parked.rows / rows
+    @property
+    def _busy(self) -> set[str]:
+        """The models that lanes are in."""
+        return {lane.job.model for lane in self._lanes.values()}
 
     def _resume(self, lane: Lane, answer: Any = None) -> None:
         if isinstance(answer, Exception):
@@ -124,21 +130,11 @@ class Engine:
             return
         del self._lanes[lane.job.id]
         if lane.image:
+            self.passes.fitted(lane)
             outcome = replace(lane.image, device_seconds=lane.device_seconds)
             self._report(lane.job.id, outcome)
         else:
             self._report(lane.job.id, _as_job_error(lane.job, lane.failure))
-
-
-class _Parked:
-    """A lane and its parked call, as the policy sees them."""
-
-    __slots__ = ("arrived", "call", "key", "lane", "rows", "stage", "steps_left")
-
-    def __init__(self, lane: Lane, call: Call) -> None:
-        self.lane, self.call = lane, call
-        self.key, self.rows, self.stage = call.key, call.rows, call.stage
-        self.steps_left, self.arrived = lane.steps_left, lane.arrived
 
 
 def _as_job_error(job: Job, error: BaseException | None) -> JobError:

@@ -4,24 +4,26 @@ Pure Python: no torch, no clock of its own, no knowledge of what a call computes
 therefore be driven by an engine or by a simulation.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Protocol, TypeVar
 
+from pipelines.curves import Curve, Curves
 from pipelines.joins import Stage
+from pipelines.shares import Shares, Waits
 
-AGEING = 0.1
-"""A second of waiting counts as this many seconds less work: a job of 100 s yields to short ones
-for at most 1,000 s."""
-
-KINDS_KEPT = 4096
+MOST_ROWS = 16
+STRETCH = 1.25
+"""Where callers meet in a pass, what each brings beyond one call may make it longer by this."""
 
 
-class Waiting(Protocol):
+class Waiting(Waits, Protocol):
     """What the policy sees of a parked call."""
 
     @property
-    def key(self) -> Hashable: ...
+    def key(self) -> str: ...
+    @property
+    def alone(self) -> bool: ...
     @property
     def stage(self) -> Stage: ...
     @property
@@ -29,98 +31,92 @@ class Waiting(Protocol):
     @property
     def steps_left(self) -> int: ...
     @property
-    def arrived(self) -> float: ...
+    def awaited(self) -> bool: ...
 
 
 T = TypeVar("T", bound=Waiting)
 
 
-@dataclass(slots=True)
-class _Curve:
-    """The measured seconds of a pass of one kind, by its rows."""
-
-    seconds: dict[int, float]
-
-    def observe(self, rows: int, seconds: float) -> None:
-        known = self.seconds.get(rows, seconds)
-        # The first pass of a shape pays for allocations and kernels that later ones find ready.
-        self.seconds[rows] = min(known + 0.2 * (seconds - known), 2 * seconds)
-
-    def at(self, rows: int) -> float:
-        """Seconds of a pass of so many rows: measured, or between and beyond what was measured."""
-        if rows in self.seconds:
-            return self.seconds[rows]
-        below = max((r for r in self.seconds if r < rows), default=None)
-        above = min((r for r in self.seconds if r > rows), default=None)
-        if below is None or above is None:
-            nearest = below or above
-            return self.seconds[nearest] * rows / nearest if nearest else 0.0
-        share = (rows - below) / (above - below)
-        return self.seconds[below] + share * (self.seconds[above] - self.seconds[below])
-
-    @property
-    def smallest(self) -> int:
-        return min(self.seconds)
-
-    @property
-    def largest(self) -> int:
-        return max(self.seconds)
-
-
 class Policy:
-    """Least remaining work first, aged; company only while a pass is cheaper per row than apart."""
+    """Least remaining work first, in fair shares; company while it saves more time than it costs.
 
-    def __init__(self, max_rows: int = 16, worth_it: float = 0.97) -> None:
-        """`worth_it`: company must bring the time per row below this share of what it is apart."""
-        self._max_rows = max_rows
-        self._worth_it = worth_it
-        self._curves: dict[Hashable, _Curve] = {}
+    A call that joins a pass makes it longer for those who are in it, and saves those who stay
+    behind a pass of its own. So more rows go together the more calls are parked, and only as far
+    as a pass is cheaper per row.
+    """
 
-    def observe(self, key: Hashable, rows: int, seconds: float) -> None:
-        """Learn what a pass of `rows` rows took."""
-        self._curves.setdefault(key, _Curve({})).observe(rows, seconds)
-        if len(self._curves) > KINDS_KEPT:
-            del self._curves[next(iter(self._curves))]
+    def __init__(self, curves: Curves | None = None, most_rows: int = MOST_ROWS) -> None:
+        self.curves = curves or Curves()
+        self._shares = Shares()
+        self._most_rows = most_rows
 
-    def choose(self, waiting: Sequence[T], now: float) -> list[T]:
-        """The calls of the next pass, all of one key, most urgent first; empty if none waits."""
+    def choose(self, waiting: Sequence[T], now: float, free: float = inf) -> list[T]:
+        """The calls of the next pass, all of one key, most urgent first; empty if none waits.
+
+        `free` is the memory in bytes that a pass may take.
+        """
         if not waiting:
             return []
-        ranked = sorted(waiting, key=lambda call: self._urgency(call, now))
-        lead = ranked[0]
-        return self._company(lead, (call for call in ranked[1:] if call.key == lead.key))
+        ranked = self._ranked(waiting, now)
+        lead, *others = ranked
+        if lead.alone or not self.curves[lead.key].knows(lead.rows):
+            return [lead]
+        fitting = [call for call in others if call.key == lead.key]
+        return self._company(lead, fitting, len(waiting), free)
 
-    def _urgency(self, call: Waiting, now: float) -> tuple[int, float, float]:
+    def ran(self, calls: Sequence[T], seconds: float, memory: float = 0.0) -> None:
+        """Learn what a pass took, in seconds and bytes, and charge its callers for their rows."""
+        rows = sum(call.rows for call in calls)
+        self.curves[calls[0].key].observe(rows, seconds, memory)
+        for call in calls:
+            self._shares.charge(call.caller, call.weight, seconds * call.rows / rows)
+
+    def too_large(self, calls: Sequence[T]) -> None:
+        """A pass did not fit into memory: from now on, at most half of its rows run together."""
+        rows = sum(call.rows for call in calls)
+        curve = self.curves[calls[0].key]
+        curve.cap = max(1, min(rows // 2, curve.cap or rows))
+
+    def predicted(self, calls: Sequence[T]) -> float:
+        """The seconds that a pass should take; 0 for one of a kind that was never measured."""
+        return self.curves[calls[0].key].at(sum(call.rows for call in calls))
+
+    def _ranked(self, waiting: Sequence[T], now: float) -> list[T]:
         # Encoding and decoding are short, and end a job or bring company to the next pass.
-        if call.stage is not Stage.DENOISE:
-            return 0, -call.stage, call.arrived
-        work = call.steps_left * self._seconds(call.key, call.rows)
-        return 1, work - AGEING * (now - call.arrived), call.arrived
+        between = [call for call in waiting if call.stage is not Stage.DENOISE]
+        steps = [call for call in waiting if call.stage is Stage.DENOISE]
+        between.sort(key=lambda call: (-call.stage, call.arrived))
+        return between + self._shares.order(steps, self._work, now)
 
-    def _seconds(self, key: Hashable, rows: int) -> float:
-        curve = self._curves.get(key)
-        return curve.at(rows) if curve else 0.0
+    def _work(self, call: Waiting) -> float:
+        """The seconds that are left of a job; to somebody who watches, those of its first step."""
+        return self.curves[call.key].at(call.rows) * (1 if call.awaited else call.steps_left)
 
-    def _company(self, lead: T, others: Iterable[T]) -> list[T]:
-        together, rows = [lead], lead.rows
-        best = 1
+    def _company(self, lead: T, others: Iterable[T], parked: int, free: float) -> list[T]:
+        """The lead with those of the others, in order, that save the most seconds in all."""
+        curve = self.curves[lead.key]
+        # What was never tried is tried by doubling.
+        most = min(self._most_rows, curve.most_rows(free), 2 * curve.largest)
+        together, rows, saved, best = [lead], lead.rows, 0.0, (0.0, 1)
         for call in others:
-            if rows + call.rows > self._max_rows:
+            if rows + call.rows > most:
                 break
+            if _crowds(call, together, curve):
+                continue
+            longer = curve.expected(rows + call.rows) - curve.expected(rows)
+            apart = curve.expected(call.rows)
+            behind = parked - len(together)
+            saved += (apart - longer) * behind - longer * len(together)
             together.append(call)
             rows += call.rows
-            if self._cheaper(lead, rows):
-                best = len(together)
-        return together[:best]
+            best = max(best, (saved, len(together)))
+        return together[: best[1]]
 
-    def _cheaper(self, lead: Waiting, rows: int) -> bool:
-        """Is a pass of `rows` rows cheaper per row than a small one? Untried sizes are tried."""
-        curve = self._curves.get(lead.key)
-        if curve is None:
-            return rows <= 2 * lead.rows
-        known = min(rows, curve.largest)
-        alone = lead.rows if lead.rows in curve.seconds else curve.smallest
-        if known <= alone:
-            return rows <= 2 * curve.largest
-        gains = curve.at(known) / known <= self._worth_it * curve.at(alone) / alone
-        return gains and rows <= 2 * curve.largest
+
+def _crowds(call: T, together: Sequence[T], curve: Curve) -> bool:
+    """Would one caller's further call slow down what others have in the pass too much?"""
+    firsts = {one.caller: one.rows for one in reversed(together)}
+    if call.caller not in firsts or len(firsts) == 1:
+        return False
+    with_it = sum(one.rows for one in together) + call.rows
+    return curve.at(with_it) > STRETCH * curve.at(sum(firsts.values()))

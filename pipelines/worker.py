@@ -1,6 +1,7 @@
 """The process around an engine: it owns a device; a connection to the server is its only tie.
 
-`python -m pipelines.worker FD` is started by the server with one end of a socket pair. The process
+`python -m pipelines.worker FD PULSE` is started by the server with one end of a socket pair, and
+memory that shows whether it hangs. The process
 ends when the server's end closes, whatever it was doing.
 """
 
@@ -8,11 +9,13 @@ import logging
 import os
 import select
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from pipelines.budgets import memory_of
 from pipelines.core import Image, JobError, ModelUnavailable, Preview
 from pipelines.messages import (
     Begin,
@@ -24,15 +27,18 @@ from pipelines.messages import (
     Shown,
     State,
     ToWorker,
+    Work,
 )
+from pipelines.policy import Policy
+from pipelines.pulse import Pulse
+from pipelines.times import Times, device_name
 
 if TYPE_CHECKING:
     from pipelines.engine import Engine, Report
     from pipelines.loader import Resident
     from pipelines.pool import Pool
 
-PROMPTS_KEPT = 256 * 2**20
-"""Bytes of text embeddings that a device remembers."""
+TELL_EVERY_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +46,7 @@ log = logging.getLogger(__name__)
 class Worker:
     """One engine, fed from the connection; a loaded model rings a bell."""
 
-    def __init__(self, connection: Connection, begin: Begin) -> None:
+    def __init__(self, connection: Connection, begin: Begin, pulse: Pulse) -> None:
         self._connection = connection
         self._bell, self._rope = os.pipe()
         self._said_by = select.poll()
@@ -48,16 +54,28 @@ class Worker:
             self._said_by.register(fd, select.POLLIN)
         self._preloading = list(begin.preload)
         self._said: State | None = None
+        self._told = Work({}, 0.0, 0)
+        self._told_at = 0.0
+        self._times = Times(begin.times, device_name(begin.device, begin.threads))
+        self._policy = Policy(self._times.load())
         self._pool: Pool[Resident]
         self._engine: Engine
-        self._pool, self._engine = _assemble(begin, self._report, self._wake)
+        self._pool, self._engine = _assemble(begin, self._policy, self._report, self._wake, pulse)
+        installed = [model for model, (_, place) in begin.models.items() if place.exists()]
+        self._too_large = [model for model in installed if not self._pool.fits(model)]
+        for model in self._too_large:
+            log.warning("%s does not fit on %s: see `darkroom plan`", model, begin.device)
+        if not self._pool.fits(*begin.preload):
+            log.warning("what is preloaded does not fit on %s together", begin.device)
 
     def run(self) -> None:
         """Until the process ends: hear, step, say what has changed."""
+        self._preload()
         while True:
-            self._preloading = [model for model in self._preloading if not self._settled(model)]
             self._engine.step()
+            self._preload()
             self._say_state()
+            self._say_work(time.monotonic())
             self._hear()
 
     def _hear(self) -> None:
@@ -73,8 +91,8 @@ class Worker:
 
     def _obey(self, message: ToWorker) -> None:
         match message:
-            case Run(job):
-                self._engine.submit(job)
+            case Run(job, waited_s):
+                self._engine.submit(job, waited_s)
             case Cancel(job_id):
                 self._engine.cancel(job_id)
 
@@ -82,11 +100,15 @@ class Worker:
         try:
             message: ToWorker = self._connection.recv()
         except (EOFError, OSError):
+            self._times.save(self._policy.curves, time.monotonic(), every_s=0)
             os._exit(0)  # the server is gone, and nobody waits for anything here
         return message
 
     def _wake(self) -> None:
         os.write(self._rope, b"!")
+
+    def _preload(self) -> None:
+        self._preloading = [model for model in self._preloading if not self._settled(model)]
 
     def _settled(self, model: str) -> bool:
         """Begins to load a model; true once it is resident, or could not be loaded."""
@@ -102,10 +124,22 @@ class Worker:
             loading=self._pool.loading,
             lanes=self._engine.lanes,
             ready=not self._preloading,
+            too_large=self._too_large,
         )
         if state != self._said:
             self._said = state
             self._connection.send(state)
+
+    def _say_work(self, now: float) -> None:
+        """What was done, once a second while there is something to do, and when all is done."""
+        if self._engine.lanes and now - self._told_at < TELL_EVERY_S:
+            return
+        tally = self._engine.passes.tally
+        work = Work(dict(tally.passes), tally.busy_s, self._pool.evictions)
+        if work != self._told:
+            self._told, self._told_at = work, now
+            self._connection.send(work)
+            self._times.save(self._policy.curves, now)
 
     def _report(self, job_id: str, outcome: Image | Preview | JobError) -> None:
         match outcome:
@@ -120,18 +154,18 @@ class Worker:
 
 
 def _assemble(
-    begin: Begin, report: "Report", wake: Callable[[], None]
+    begin: Begin, policy: Policy, report: "Report", wake: Callable[[], None], pulse: Pulse
 ) -> tuple["Pool[Resident]", "Engine"]:
     from pipelines.engine import Engine
-    from pipelines.loader import load
-    from pipelines.memory import Memory
-    from pipelines.policy import Policy
     from pipelines.pool import Pool
+    from pipelines.residence import Residence
+    from pipelines.room import Room
     from pipelines.stopwatch import stopwatch
 
-    memory = Memory(PROMPTS_KEPT)
-    pool = Pool(lambda model: load(*begin.models[model], begin.device, memory), wake)
-    return pool, Engine(pool, Policy(), stopwatch(begin.device), report)
+    budget = begin.memory * memory_of(begin.device)
+    residence = Residence(begin, budget)
+    pool = Pool(residence.load, wake, Room(budget), residence.footprint)
+    return pool, Engine(pool, policy, stopwatch(begin.device), report, pulse)
 
 
 def _own_device(begin: Begin) -> tuple[Begin, Hello]:
@@ -148,14 +182,14 @@ def _own_device(begin: Begin) -> tuple[Begin, Hello]:
     return replace(begin, device=device), Hello(device, others)
 
 
-def main(fd: int) -> None:
+def main(fd: int, pulse: int) -> None:
     """Hear `Begin`, answer `Hello`, work until the server is gone."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     connection = Connection(fd)
     begin, hello = _own_device(connection.recv())
     connection.send(hello)
     _quiet_libraries()
-    Worker(connection, begin).run()
+    Worker(connection, begin, Pulse(pulse)).run()
 
 
 def _quiet_libraries() -> None:
@@ -169,4 +203,4 @@ def _quiet_libraries() -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

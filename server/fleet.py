@@ -11,17 +11,34 @@ import time
 from collections.abc import Sequence
 
 from pipelines.core import Image, Job, Preview, WorkerLost
-from pipelines.messages import Begin, Cancel, Failed, Finished, FromWorker, Hello, Shown, State
+from pipelines.messages import (
+    Begin,
+    Cancel,
+    Failed,
+    Finished,
+    FromWorker,
+    Hello,
+    Shown,
+    State,
+    Work,
+)
 from pipelines.registry import Registry
+from server.admission import Admission
 from server.config import Config
 from server.device import Device, devices_of
-from server.errors import Draining, QueueFull
+from server.dispatch import Dispatch
+from server.errors import Draining, NoDevice
+from server.estimates import Estimates
 from server.process import WorkerProcess
-from server.queue import Pace, Queue, Show, Ticket
+from server.queue import Queue, Show, Ticket
 from server.status import FleetStatus, QueueStatus
+from server.watching import Observer
 
 MAX_DEATHS = 2
 """A job that was there when so many workers died is not tried again."""
+
+LOOK_EVERY_S = 0.5
+"""How often workers are looked at that may hang."""
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +47,22 @@ class Fleet:
     """One worker process for each device, and the bounded queue before them."""
 
     def __init__(self, config: Config, registry: Registry) -> None:
-        self._capacity = config.max_queue
+        self._config = config
         self._registry = registry
+        self.observer = Observer()
+        """Told of every job: whoever wants to see them puts itself here."""
         self._devices = devices_of(config.devices)
-        self._queue = Queue()
-        self._pace = Pace()
+        self._queue = Queue[Ticket]()
+        self._estimates = Estimates(registry.size)
+        self._dispatcher = Dispatch[Ticket, Device](self._queue, self._estimates.load_s)
+        self._admission = Admission(config.max_queue, config.max_wait_s)
         self._tickets: set[Ticket] = set()
+        self._watch: asyncio.Task[None] | None = None
         self._draining = self._over = False
 
     async def start(self) -> None:
         """Start the workers; they load what is preloaded while the server already answers."""
+        self._watch = asyncio.create_task(self._keep_watching())
         for device in self._devices:
             self._launch(device)
 
@@ -54,6 +77,8 @@ class Fleet:
     def kill(self) -> None:
         """End every worker at once."""
         self._draining = self._over = True
+        if self._watch is not None:
+            self._watch.cancel()
         for device in self._devices:
             device.kill()
 
@@ -65,43 +90,53 @@ class Fleet:
         `show` is told of the previews that the jobs ask for, until their futures are done. Jobs
         that are not expected to be finished `within_s`, for what is ahead of them, are refused.
 
-        Raises QueueFull with the predicted wait, and Draining. A future fails with a `JobError`.
+        Raises QueueFull with the predicted wait, NoDevice and Draining. A future fails with a
+        `JobError`.
         """
         if self._draining:
             raise Draining
-        self._check_room(len(jobs), within_s)
-        if not self._tickets:
-            self._pace.began(time.monotonic())
-        futures = [self._accept(job, show) for job in jobs]
+        if all(device.set_aside for device in self._devices):
+            raise NoDevice
+        work_s = [self._estimates.work_s(job) for job in jobs]
+        self._admission.check(
+            len(self._tickets), self._wait_s(), work_s, self._workers, within_s,
+            measured=self._estimates.measured,
+        )  # fmt: skip
+        futures = [self._accept(*each, show) for each in zip(jobs, work_s, strict=True)]
         self._dispatch()
         return futures
 
     def status(self) -> FleetStatus:
         """The whole fleet at this moment."""
         return FleetStatus(
-            ready=all(device.was_ready for device in self._devices)
+            ready=all(device.was_ready or device.set_aside for device in self._devices)
             and any(device.ready for device in self._devices),
             devices=[device.status() for device in self._devices],
             queue=QueueStatus(
                 depth=len(self._tickets),
-                wait_s=round(self._pace.wait_s(len(self._tickets)), 3),
+                waiting=len(self._queue),
+                wait_s=round(self._wait_s(), 3),
             ),
         )
 
-    def _check_room(self, images: int, within_s: float) -> None:
-        ahead = len(self._tickets)
-        if ahead + images > self._capacity:
-            raise QueueFull(self._pace.wait_s(ahead + images - self._capacity))
-        wait_s = self._pace.too_late_s(ahead, images, within_s)
-        if wait_s > 0:
-            raise QueueFull(wait_s)
+    @property
+    def _workers(self) -> int:
+        return max(1, sum(device.open for device in self._devices))
 
-    def _accept(self, job: Job, show: Show | None) -> asyncio.Future[Image]:
-        ticket = Ticket(job, asyncio.get_running_loop().create_future(), show)
+    def _wait_s(self) -> float:
+        """The predicted seconds until all that was accepted is finished."""
+        now = time.monotonic()
+        queued = sum(ticket.work_s for ticket in self._queue)
+        given = sum(device.load.left(now) for device in self._devices)
+        return (queued + given) / self._workers
+
+    def _accept(self, job: Job, work_s: float, show: Show | None) -> asyncio.Future[Image]:
+        future: asyncio.Future[Image] = asyncio.get_running_loop().create_future()
+        ticket = Ticket(job, future, time.monotonic(), work_s, show)
         self._tickets.add(ticket)
         self._queue.add(ticket)
-        ticket.future.add_done_callback(lambda future: self._answered(ticket))
-        return ticket.future
+        future.add_done_callback(lambda _: self._answered(ticket))
+        return future
 
     def _answered(self, ticket: Ticket) -> None:
         """However it came: an image, an error, or nobody waits any more."""
@@ -111,20 +146,13 @@ class Fleet:
         for device in self._devices:
             if device.tickets.get(ticket.job.id) is ticket:
                 device.send(Cancel(ticket.job.id))
+        self.observer.ended(ticket.job, ticket.future)
 
     def _dispatch(self) -> None:
-        for ticket in self._queue:
-            device = self._best_device(ticket.job)
-            if device is None:
-                return
-            self._queue.remove(ticket)
-            device.run(ticket)
-
-    def _best_device(self, job: Job) -> Device | None:
-        """Where the model is resident before where it is not, then where the least is to do."""
-        free = [device for device in self._devices if device.has_room]
-        rank = lambda device: (job.model not in device.resident, len(device.tickets))  # noqa: E731
-        return min(free, key=rank, default=None)
+        now = time.monotonic()
+        for ticket, device in self._dispatcher.assignments(self._devices, now):
+            device.run(ticket, now)
+            self.observer.dispatched(ticket.job, now - ticket.arrived)
 
     def _launch(self, device: Device) -> None:
         if self._over:
@@ -135,6 +163,10 @@ class Fleet:
             models={id: (spec, self._registry.path(id)) for id, spec in models.items()},
             preload=list(self._registry.preloaded()),
             threads=device.threads,
+            times=self._config.data_dir / "times",
+            matting=self._registry.matting,
+            loras=self._registry.loras.folder,
+            memory=self._config.memory * device.share,
         )
         process = WorkerProcess(
             begin,
@@ -149,9 +181,10 @@ class Fleet:
                 device.hello(id)
                 self._add_devices(others)
             case State():
-                if message.resident != device.resident:
-                    self._pace.began(time.monotonic())
-                device.says(message)
+                for model, seconds in device.says(message, time.monotonic()).items():
+                    self._estimates.loaded(model, seconds)
+            case Work():
+                device.worked(message)
             case Shown(job_id, index, width, height):
                 device.show(job_id, Preview(index, Image(width, height, pixels)))
             case Finished(job_id, width, height, seconds):
@@ -167,23 +200,40 @@ class Fleet:
             self._launch(self._devices[-1])
 
     def _finish(self, device: Device, job_id: str, outcome: Image | Exception) -> None:
-        ticket = device.finish(job_id, isinstance(outcome, Image))
-        if ticket is None or ticket.future.done():
+        seconds = outcome.device_seconds if isinstance(outcome, Image) else None
+        ticket = device.finish(job_id, seconds, time.monotonic())
+        if ticket is None:
             return
-        self._pace.finished(time.monotonic(), idle=len(self._tickets) == 1)
+        if seconds is not None:
+            self._estimates.finished(ticket.job, seconds)
+            self._queue.charge(ticket.job, seconds)
+        if ticket.future.done():
+            return
         if isinstance(outcome, Image):
             ticket.future.set_result(outcome)
         else:
             ticket.future.set_exception(outcome)
 
+    async def _keep_watching(self) -> None:
+        """Ends the workers that hang; what follows is as for any other death."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for device in self._devices:
+                if device.process is not None and device.process.hangs(time.monotonic()):
+                    log.error("the worker of %s hangs in a pass, and is ended", device.id)
+                    device.kill()
+
     def _ended(self, device: Device) -> None:
         """A worker has died: its jobs are run again, elsewhere or on the worker that follows it."""
-        for ticket in reversed(device.bury()):
+        for ticket in device.bury():
             self._retry(ticket)
         if not self._over:
             delay = device.backoff_s()
             log.error("the worker of %s died; another starts in %.1f s", device.id, delay)
             asyncio.get_running_loop().call_later(delay, self._launch, device)
+        if all(each.set_aside for each in self._devices):
+            for ticket in list(self._tickets):
+                self._fail(ticket, WorkerLost("no device has a worker that lives"))
         self._dispatch()
 
     def _retry(self, ticket: Ticket) -> None:
@@ -191,7 +241,10 @@ class Fleet:
             return
         ticket.deaths += 1
         if ticket.deaths < MAX_DEATHS:
-            self._queue.add_first(ticket)
-            return
+            self._queue.add(ticket)
+        else:
+            self._fail(ticket, WorkerLost(f"{ticket.deaths} workers died with this job"))
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
         with contextlib.suppress(asyncio.InvalidStateError):
-            ticket.future.set_exception(WorkerLost(f"{ticket.deaths} workers died with this job"))
+            ticket.future.set_exception(error)

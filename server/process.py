@@ -18,6 +18,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from pipelines.messages import Begin, Finished, FromWorker, Shown, ToWorker
+from pipelines.pulse import Pulse
 
 Hear = Callable[[FromWorker, bytes], None]
 """(message, the pixels that follow a `Finished` or `Shown`)."""
@@ -41,11 +42,13 @@ class WorkerProcess:
     def __init__(self, begin: Begin, hear: Hear, ended: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._hear, self._ended = hear, ended
+        self._pulse = Pulse()
         ours, theirs = socket.socketpair()
         with theirs:
+            shared = [theirs.fileno(), self._pulse.descriptor]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-m", "pipelines.worker", *map(str, shared)],
+                pass_fds=shared,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C in the terminal is the server's to answer
                 env=os.environ | OFFLINE,
@@ -73,6 +76,10 @@ class WorkerProcess:
             self._behind += 1
             self._outbox.put(data)
 
+    def hangs(self, now: float) -> bool:
+        """Whether it is far beyond the time of its present pass, in seconds of `time.monotonic`."""
+        return self._pulse.overdue(now)
+
     def kill(self) -> None:
         """End the process at once, whatever it is doing; `ended` is called as for any other end."""
         self._process.kill()
@@ -98,7 +105,11 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
             self._connection.close()
-            self._tell(self._ended)
+            self._tell(self._end)
+
+    def _end(self) -> None:
+        self._pulse.close()
+        self._ended()
 
     def _tell(self, what: Callable[..., None], *args: object) -> None:
         try:

@@ -1,17 +1,32 @@
-"""The accepted jobs that wait for a lane, and how long the next one will wait.
+"""The accepted jobs that wait for a device, in the order of their urgency.
 
-Bounded; pure bookkeeping with the time given from outside. Knows nothing of devices or of HTTP.
+Pure bookkeeping with the time given from outside. Knows nothing of devices or of HTTP.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Generic, Protocol, TypeVar
 
-from pipelines.core import Image, Job, Preview
+from pipelines.core import Image, Job, Preview, Priority
+from pipelines.shares import Shares, Waits
 
 Show = Callable[[Job, Preview], None]
 """Told of the previews of a job."""
+
+
+class Queued(Waits, Protocol):
+    """What the queue and the choice of a device see of a job."""
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def work_s(self) -> float: ...
+
+
+Q = TypeVar("Q", bound=Queued)
+_work = attrgetter("work_s")
 
 
 @dataclass(slots=True, eq=False)
@@ -20,66 +35,58 @@ class Ticket:
 
     job: Job
     future: asyncio.Future[Image]
+    arrived: float
+    work_s: float
+    """Predicted seconds of a device."""
     show: Show | None = None
     deaths: int = 0
     """How many workers have died with this job."""
 
+    @property
+    def caller(self) -> str:
+        return self.job.caller
 
-class Queue:
-    """First come, first served; what a dead worker leaves behind goes before the rest."""
+    @property
+    def weight(self) -> float:
+        return self.job.weight
+
+    @property
+    def priority(self) -> Priority:
+        return self.job.priority
+
+
+class Queue(Generic[Q]):
+    """What waits: the least work first, aged, in fair shares between callers."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: dict[Q, None] = {}
+        self._shares = Shares()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __iter__(self) -> Iterator[Ticket]:
-        return iter(list(self._waiting))
+    def __contains__(self, ticket: Q) -> bool:
+        return ticket in self._waiting
 
-    def add(self, ticket: Ticket) -> None:
-        self._waiting.append(ticket)
+    def __iter__(self) -> Iterator[Q]:
+        return iter(self._waiting)
 
-    def add_first(self, ticket: Ticket) -> None:
-        self._waiting.appendleft(ticket)
+    def add(self, ticket: Q) -> None:
+        """One more; a job that comes back has kept the time of its arrival."""
+        self._waiting[ticket] = None
 
-    def remove(self, ticket: Ticket) -> None:
-        self._waiting.remove(ticket)
+    def remove(self, ticket: Q) -> None:
+        """It has a device, or nobody waits for it any more."""
+        del self._waiting[ticket]
 
+    def charge(self, job: Job, seconds: float) -> None:
+        """A job took so many seconds of a device."""
+        self._shares.charge(job.caller, job.weight, seconds)
 
-class Pace:
-    """The seconds between two images while there is work: measured, and forgotten slowly.
+    def ordered(self, now: float) -> list[Q]:
+        """All that wait, the most urgent first."""
+        return self._shares.order(list(self._waiting), _work, now)
 
-    The mean of the first few, later an exponential one.
-    """
-
-    def __init__(self, guess_s: float = 1.0, weight: float = 0.1) -> None:
-        self._seconds = guess_s
-        self._weight = weight
-        self._measured = 0
-        self._last: float | None = None
-
-    def began(self, now: float) -> None:
-        """Work arrived where there was none, or weights were loaded: that is not the pace."""
-        self._last = now
-
-    def finished(self, now: float, idle: bool) -> None:
-        """An image was finished; `idle` if it was the last one."""
-        if self._last is not None:
-            self._measured += 1
-            weight = max(self._weight, 1 / self._measured)
-            self._seconds += weight * (now - self._last - self._seconds)
-        self._last = None if idle else now
-
-    def wait_s(self, images: int) -> float:
-        """The predicted seconds until so many images are finished."""
-        return images * self._seconds
-
-    def too_late_s(self, ahead: int, images: int, within_s: float) -> float:
-        """When to ask again for images that would not be finished within so long; else 0 or less.
-
-        Never by a mere guess, and never where nothing is ahead: waiting would not help.
-        """
-        if not self._measured or not ahead:
-            return 0.0
-        return min(self.wait_s(ahead), self.wait_s(ahead + images) - within_s)
+    def ahead_of(self, ticket: Q, others: list[Q], now: float) -> int:
+        """How many of the others are more urgent."""
+        return self._shares.ahead_of(ticket, others, _work, now)

@@ -6,7 +6,7 @@ No logic, no imports of ours.
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["starting", "loading", "ready", "restarting", "stopped"]
+State = Literal["starting", "loading", "ready", "restarting", "set aside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,16 @@ class DeviceStatus:
     loading: list[Loading] = field(default_factory=list)
     lanes: int = 0
     images_done: int = 0
+    deaths: int = 0
+    """Of its workers."""
+    passes: dict[int, int] = field(default_factory=dict)
+    """How many there were of so many rows."""
+    busy_s: float = 0.0
+    """The seconds of the device that the passes took."""
+    evictions: int = 0
+    """Models given up for others."""
+    too_large: list[str] = field(default_factory=list)
+    """Models that do not fit into its memory, even alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class QueueStatus:
 
     depth: int
     wait_s: float
+    waiting: int = 0
+    """Those that no device has yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """The tiny models as an engine has them, and an engine that keeps what it reports."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import inf
 
 import diffusers
 import numpy as np
@@ -20,6 +22,7 @@ from pipelines.registry import Registry
 from pipelines.stopwatch import stopwatch
 from pipelines.tasks.arguments import guidance, text_length
 from tests import tiny
+from tests.free import FreeCurves
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +50,11 @@ class Rig:
         self.outcomes: dict[str, Image | JobError] = {}
         self.previews: dict[str, list[Preview]] = defaultdict(list)
         self.passes: list[int] = []
-        pool = Pool(residents.__getitem__, lambda: None)
-        for model in residents:
-            pool.get(model)
-        pool._thread.shutdown()  # everything is resident before the first job
+        pool = Pool(lambda model, *_: residents[model], lambda: None)
+        for model in residents:  # everything is resident before the first job
+            while pool.get(model) is None:
+                pool.make_way(())
+                pool.land()
         self.engine = Engine(pool, _Recorded(self.passes), stopwatch("cpu"), self._keep)
 
     def _keep(self, job_id: str, outcome: Image | Preview | JobError) -> None:
@@ -84,11 +88,11 @@ class _Recorded(Policy):
     """A policy that merges whatever fits, and how many calls each pass had."""
 
     def __init__(self, passes: list[int]) -> None:
-        super().__init__(worth_it=float("inf"))
+        super().__init__(FreeCurves())
         self._passes = passes
 
-    def choose(self, waiting, now):  # type: ignore[no-untyped-def]
-        chosen = super().choose(waiting, now)
+    def choose(self, waiting, now, free=inf):  # type: ignore[no-untyped-def]
+        chosen = super().choose(waiting, now, free)
         self._passes.append(len(chosen))
         return chosen
 
@@ -106,31 +110,54 @@ def plain(residents: dict[str, Resident]) -> Callable[[Job], np.ndarray]:
     """The image that the bare pipeline makes of a job, outside any lane: the truth."""
 
     def call(job: Job) -> np.ndarray:
-        pipe, arguments = residents[job.model].pipe, {"width": job.width, "height": job.height}
-        if job.source is not None:
-            shape = (job.height, job.width)
-            source = np.frombuffer(job.source.pixels, np.uint8).reshape(*shape, 3)
-            arguments = {"image": PIL.Image.fromarray(source), "strength": job.strength}
-            kind = diffusers.AutoPipelineForImage2Image
-            if job.mask is not None:
-                mask = np.frombuffer(job.mask, np.uint8).reshape(shape)
-                arguments |= {"mask_image": PIL.Image.fromarray(mask)}
-                kind = diffusers.AutoPipelineForInpainting
-            if "sd3" in job.model or "flux" in job.model or job.mask is not None:
-                arguments |= {"width": job.width, "height": job.height}
-            pipe = kind.from_pipe(pipe)
-        image = pipe(
-            prompt=job.prompt,
-            num_inference_steps=job.steps,
-            generator=torch.Generator("cpu").manual_seed(job.seed),
-            output_type="pil",
-            **arguments,
+        pipe = _made_for(residents[job.model].pipe, job)
+        arguments = {
+            "prompt": job.prompt,
+            "width": job.width,
+            "height": job.height,
+            "num_inference_steps": job.steps,
+            "generator": torch.Generator("cpu").manual_seed(job.seed),
+            "output_type": "pil",
+            **_pictures(job),
             **guidance(pipe, job),
             **text_length(pipe),
-        ).images[0]
+        }
+        takes = inspect.signature(pipe.__call__).parameters
+        image = pipe(**{name: it for name, it in arguments.items() if name in takes}).images[0]
         return np.asarray(image).astype(int)
 
     return call
+
+
+OWN_CLASSES = {
+    ("klein", "inpaint"): diffusers.Flux2KleinInpaintPipeline,
+    ("qwen", "img2img"): diffusers.QwenImageImg2ImgPipeline,
+    ("qwen", "inpaint"): diffusers.QwenImageInpaintPipeline,
+    ("zimage", "img2img"): diffusers.ZImageImg2ImgPipeline,
+    ("zimage", "inpaint"): diffusers.ZImageInpaintPipeline,
+}
+
+
+def _made_for(pipe: diffusers.DiffusionPipeline, job: Job) -> diffusers.DiffusionPipeline:
+    if job.task in ("text2img", "edit"):
+        return pipe
+    if (kind := OWN_CLASSES.get((job.model, job.task))) is not None:
+        return kind(**pipe.components)
+    if job.task == "inpaint":
+        return diffusers.AutoPipelineForInpainting.from_pipe(pipe)
+    return diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
+
+
+def _pictures(job: Job) -> dict[str, object]:
+    """As PIL has them; the families of Stable Diffusion read the size of an image off itself."""
+    if job.source is None:
+        return {}
+    size = (job.width, job.height)
+    image = PIL.Image.frombytes("RGB", size, bytes(job.source.pixels))
+    pictures: dict[str, object] = {"image": image, "strength": job.strength}
+    if job.mask is not None:
+        pictures["mask_image"] = PIL.Image.frombytes("L", size, job.mask)
+    return pictures
 
 
 @pytest.fixture
@@ -146,7 +173,7 @@ def jobs() -> Callable[[str], list[Job]]:
             id="a", model=model, prompt="a red fox", width=64, height=64, seed=1, steps=5,
             guidance_scale=4.0,
         )  # fmt: skip
-        return [
+        family = [
             first,
             replace(first, id="b", prompt="blue whale, at sea", seed=2, steps=8),
             replace(first, id="c", seed=3, steps=3, guidance_scale=7.5),
@@ -154,5 +181,8 @@ def jobs() -> Callable[[str], list[Job]]:
             replace(first, id="e", task="img2img", source=source, strength=0.7, steps=9),
             replace(first, id="f", task="inpaint", source=source, mask=left_half, strength=0.9),
         ]
+        if model in tiny.INSTRUCTED:
+            family[4] = replace(family[4], task="edit", steps=6)
+        return family[:-1] if model == "flux2" else family  # which has no weights that inpaint
 
     return make

@@ -16,7 +16,7 @@ import yaml
 from pipelines.core import Job, ModelUnavailable, WorkerLost
 from pipelines.registry import Registry
 from server.config import Config
-from server.errors import Draining, QueueFull
+from server.errors import Draining, NoDevice, QueueFull
 from server.fleet import Fleet
 from tests.conftest import entry
 
@@ -200,6 +200,46 @@ def test_two_workers_share_the_work_and_the_cores(registry: Registry) -> None:
         assert [device.images_done for device in devices] == [4, 4]
 
     with_fleet(story, registry, devices=("cpu", "cpu"))
+
+
+def test_a_worker_that_hangs_is_replaced(registry: Registry) -> None:
+    """SIGSTOP: it is there, its connection is open, and no pass ever ends."""
+
+    async def story(fleet: Fleet) -> None:
+        await until(lambda: fleet.status().ready)
+        in_peace = await image(fleet, JOB)
+        running = fleet.submit([replace(JOB, id="r", steps=300)])[0]
+        await until(lambda: fleet.status().devices[0].lanes == 1)
+        pid = fleet.status().devices[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: fleet.status().devices[0].deaths == 1)
+        assert len((await running).pixels) == 3 * 64 * 64
+        assert same(await image(fleet, replace(JOB, id="after")), in_peace)
+
+    with_fleet(story, registry)
+
+
+def test_a_device_that_never_works_is_set_aside(registry: Registry) -> None:
+    async def story(fleet: Fleet) -> None:
+        accepted = fleet.submit([JOB])[0]
+        with pytest.raises(WorkerLost):
+            await accepted
+        assert fleet.status().devices[0].state == "set aside"
+        assert not fleet.status().ready
+        with pytest.raises(NoDevice):
+            fleet.submit([replace(JOB, id="2")])
+
+    with_fleet(story, registry, devices=("cuda:99",))
+
+
+def test_a_device_that_never_works_holds_up_no_other(registry: Registry) -> None:
+    async def story(fleet: Fleet) -> None:
+        assert len(await image(fleet, JOB)) == 3 * 64 * 64
+        await until(lambda: fleet.status().devices[1].state == "set aside")
+        assert fleet.status().ready
+
+    with_fleet(story, registry, devices=("cpu", "cuda:99"))
 
 
 def test_auto_finds_a_device(registry: Registry) -> None:

@@ -1,51 +1,64 @@
-import pytest
+"""The order of what waits, with a number for a clock."""
 
-from server.queue import Pace
+from dataclasses import dataclass
 
+from pipelines.core import Job
+from server.queue import Queue
 
-def after(*moments: float, **settings: float) -> Pace:
-    """A pace that has seen work begin at 0 and images finish at these moments."""
-    pace = Pace(**settings)
-    pace.began(0)
-    for moment in moments:
-        pace.finished(moment, idle=False)
-    return pace
+JOB = Job(
+    id="1", model="m", prompt="a fox", width=64, height=64, seed=1, steps=4, guidance_scale=2.0
+)
 
 
-def test_the_first_image_replaces_the_guess() -> None:
-    assert after(30).wait_s(2) == 60
+@dataclass(eq=False)
+class Waiting:
+    name: str
+    caller: str = ""
+    work_s: float = 1.0
+    arrived: float = 0.0
+    weight: float = 1.0
+    priority: str = "normal"
+    job: Job = JOB
 
 
-def test_the_first_few_count_alike_and_then_the_latest_most() -> None:
-    assert after(30, 40).wait_s(1) == pytest.approx(20)
-    pace = after(*range(1, 101))
-    assert pace.wait_s(1) == pytest.approx(1)
-    pace.finished(111, idle=False)
-    assert pace.wait_s(1) == pytest.approx(2)
+def queue_of(*waiting: Waiting) -> Queue[Waiting]:
+    queue = Queue[Waiting]()
+    for one in waiting:
+        queue.add(one)
+    return queue
 
 
-def test_idle_time_and_loading_are_not_the_pace() -> None:
-    pace = after()
-    pace.finished(2, idle=True)
-    pace.began(1000)
-    pace.finished(1002, idle=False)
-    pace.began(1500)
-    pace.finished(1502, idle=False)
-    assert pace.wait_s(1) == pytest.approx(2)
+def names(queue: Queue[Waiting], now: float = 0.0) -> list[str]:
+    return [one.name for one in queue.ordered(now)]
 
 
-def test_what_cannot_be_finished_in_time_may_ask_again_when_it_can() -> None:
-    pace = after(10)
-    assert pace.too_late_s(ahead=23, images=1, within_s=240) == 0
-    assert pace.too_late_s(ahead=24, images=1, within_s=240) == 10
-    assert pace.too_late_s(ahead=30, images=4, within_s=240) == 100
+def test_the_least_work_comes_first_and_equals_in_their_order() -> None:
+    queue = queue_of(Waiting("long", work_s=9.0), Waiting("a"), Waiting("b"))
+    assert names(queue) == ["a", "b", "long"]
 
 
-def test_what_never_could_may_ask_again_when_nothing_is_ahead() -> None:
-    pace = after(100)
-    assert pace.too_late_s(ahead=1, images=10, within_s=240) == 100
-    assert pace.too_late_s(ahead=0, images=10, within_s=240) <= 0
+def test_callers_take_turns() -> None:
+    queue = queue_of(*(Waiting(f"a{n}", caller="a") for n in range(3)), Waiting("b", caller="b"))
+    assert names(queue) == ["a0", "b", "a1", "a2"]
 
 
-def test_a_guess_refuses_nobody() -> None:
-    assert Pace(guess_s=1000).too_late_s(ahead=60, images=4, within_s=240) <= 0
+def test_who_is_charged_comes_later() -> None:
+    queue = queue_of(Waiting("a", caller=""), Waiting("b", caller="b"))
+    names(queue)
+    queue.charge(JOB, 10.0)
+    assert names(queue) == ["b", "a"]
+
+
+def test_what_is_removed_is_gone() -> None:
+    one, other = Waiting("one"), Waiting("other")
+    queue = queue_of(one, other)
+    queue.remove(one)
+    assert one not in queue
+    assert other in queue
+    assert (len(queue), list(queue)) == (1, [other])
+
+
+def test_how_many_are_ahead() -> None:
+    queue = queue_of()
+    others = [Waiting(str(n), work_s=float(n)) for n in range(5)]
+    assert queue.ahead_of(Waiting("new", work_s=2.5), others, now=0.0) == 3
