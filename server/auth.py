@@ -1,18 +1,18 @@
-"""Bearer keys: who may ask, and under which name.
+"""Bearer keys: who may ask, and as whom.
 
-Keys are kept as hashes and compared in constant time. Knows the file of keys and the header; not
-which routes want one.
+Only hashes of keys are kept, and a key is looked up by its hash: the time that it takes tells
+nothing of the others. Knows the file of keys and the header; not which routes want one.
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from hashlib import sha256
-from hmac import compare_digest
 from pathlib import Path
 
-from server.config import ConfigError
+from server.callers import Caller, split_attributes
+from server.config import Config, ConfigError
 from server.errors import ApiError, MissingKey, WrongKey
+from server.keys import Key, KeyStore, hash_of
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="OpenAI API"'}
 _NO_KEY = (
@@ -22,58 +22,94 @@ _NO_KEY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of a server, as hash -> name of the caller; with none at all, anyone may ask."""
+    """The keys of a server: those of a file, read once, and those of a store, as it is now.
 
-    names: Mapping[bytes, str]
+    With none at all, anyone may ask. Once there has been a key, one is needed, whatever becomes
+    of it.
+    """
 
-    def caller(self, authorization: str | None) -> str:
-        """The name behind an Authorization header; raises MissingKey or WrongKey."""
-        if not self.names:
-            return ""
+    def __init__(self, listed: Mapping[bytes, Caller], store: KeyStore | None = None) -> None:
+        self._listed, self._store = listed, store
+        self._stored: Mapping[bytes, Key] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether nobody may ask without a key."""
+        self._look()
+        return bool(self._listed or self._stored)
+
+    def caller(self, authorization: str | None, now: float | None = None) -> Caller:
+        """Who is behind an Authorization header; raises MissingKey or WrongKey."""
+        if not self.wanted:
+            return Caller()
         scheme, _, key = (authorization or "").partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise _challenge(MissingKey(_NO_KEY))
-        name = self._look_up(key)
-        if name is None:
-            raise _challenge(
-                WrongKey(
-                    f"Incorrect API key provided: {masked(key)}. "
-                    "The operator of this server gives out the keys."
-                )
-            )
-        return name
+        return self._look_up(key, time.time() if now is None else now)
 
-    def _look_up(self, key: str) -> str | None:
-        digest = _hash(key)
-        found = None
-        for known, name in self.names.items():  # all of them: the time must not tell which one fits
-            if compare_digest(known, digest):
-                found = name
-        return found
+    def close(self) -> None:
+        """Give the file of the store back."""
+        if self._store is not None:
+            self._store.close()
+
+    def _look(self) -> None:
+        if self._store is not None and self._store.changed():
+            self._stored = {key.hash: key for key in self._store.all()}
+
+    def _look_up(self, key: str, now: float) -> Caller:
+        hash = hash_of(key)
+        if hash in self._listed:
+            return self._listed[hash]
+        stored = self._stored.get(hash)
+        if stored is None or stored.revoked is not None:
+            raise _wrong("Incorrect API key provided", key)
+        if stored.expired(now):
+            raise _wrong("This API key has expired", key)
+        return stored.caller
 
 
-def load_keys(file: Path | None) -> Keys:
-    """The keys in a file, one a line: `key` or `name:key`; `#` starts a comment line."""
+def keys_of(config: Config, store: KeyStore) -> Keys:
+    """The keys of a server; raises ConfigError where they do not suit its address."""
+    keys = Keys(load_keys(config.api_keys), store)
+    if keys.wanted and config.no_auth:
+        raise ConfigError(
+            "--no-auth, and there are keys (`darkroom keys list`): leave it out, or give another "
+            "--data-dir"
+        )
+    if not (keys.wanted or config.no_auth or config.is_local):
+        raise ConfigError(
+            f"--host {config.host} can be reached from other machines and there are no keys: make "
+            "one with `darkroom keys add NAME`, or give --api-keys FILE, or --no-auth if that is "
+            "meant"
+        )
+    return keys
+
+
+def load_keys(file: Path | None) -> Mapping[bytes, Caller]:
+    """The callers in a file of keys, by hash; none without a file. Raises ConfigError.
+
+    A line has `KEY` or `NAME:KEY`, and what the caller may: `weight=2 priority=low
+    images-per-minute=30 in-queue=4 admin=true`. `#` starts a comment line.
+    """
     if file is None:
-        return Keys({})
+        return {}
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--api-keys {file}: cannot be read: {error}") from error
-    names: dict[bytes, str] = {}
-    for number, name, key in _entries(lines):
-        if not re.fullmatch(r"[!-~]+", key):
-            raise ConfigError(
-                f"--api-keys {file}: line {number}: a key is visible ASCII characters"
-            )
-        if names.setdefault(_hash(key), name) != name:
+    callers: dict[bytes, Caller] = {}
+    for number, line in _entries(lines):
+        try:
+            hash, caller = _read_line(line, f"key-{number}")
+        except ConfigError as error:
+            raise ConfigError(f"--api-keys {file}: line {number}: {error}") from None
+        if callers.setdefault(hash, caller) != caller:
             raise ConfigError(f"--api-keys {file}: line {number}: this key is already above")
-    if not names:
+    if not callers:
         raise ConfigError(f"--api-keys {file}: there is no key in it")
-    return Keys(names)
+    return callers
 
 
 def masked(key: str) -> str:
@@ -83,16 +119,26 @@ def masked(key: str) -> str:
     return f"{key[:4]}{'*' * min(len(key) - 8, 40)}{key[-4:]}"
 
 
-def _entries(lines: list[str]) -> Iterator[tuple[int, str, str]]:
+def _entries(lines: list[str]) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(lines, start=1):
         line = line.strip()
         if line and not line.startswith("#"):
-            name, _, key = line.rpartition(":")
-            yield number, name.strip() or f"key-{number}", key.strip()
+            yield number, line
 
 
-def _hash(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _read_line(line: str, unnamed: str) -> tuple[bytes, Caller]:
+    named, attributes = split_attributes(line)
+    name, _, key = named.rpartition(":")
+    key = key.strip()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ConfigError("a key is visible ASCII characters")
+    return hash_of(key), Caller(name.strip() or unnamed, **attributes)
+
+
+def _wrong(what: str, key: str) -> ApiError:
+    return _challenge(
+        WrongKey(f"{what}: {masked(key)}. The operator of this server gives out the keys.")
+    )
 
 
 def _challenge(error: ApiError) -> ApiError:

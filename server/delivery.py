@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipelines.core import Image, Job
-from server import headers
+from server import accounts, headers
 from server.contract import ImageRequest
 from server.encode import SUFFIXES, encode, texts_of
-from server.kinds import Integer
 from server.plan import unused
 from server.responses import Result, images_body
 from server.services import Services
@@ -34,16 +33,14 @@ async def answer(
 
     A stream is answered while its jobs run; their failures are events of it.
     """
-    # What the queue can never hold would otherwise be put off for ever.
-    Integer(1, services.config.max_queue).read("n", len(jobs))
     response: Response
     if wanted.stream:
-        response = EventStream(wanted, jobs, services)
+        response = EventStream(request, wanted, jobs, services.threads)
     else:
         response = await _all_at_once(request, wanted, jobs, services)
     response.headers[headers.MODEL] = wanted.model
     response.headers[headers.SEEDS] = ",".join(str(job.seed) for job in jobs)
-    ignored = (*wanted.ignored, *unused(jobs[0]))
+    ignored = (*wanted.ignored, *unused(wanted, jobs[0], services.registry.models[wanted.model]))
     if ignored:
         response.headers[headers.IGNORED] = ",".join(ignored)
     return response
@@ -60,9 +57,11 @@ async def _all_at_once(
             services.threads, _result, image, jobs[index], wanted, services, base_url
         )
 
-    futures = services.fleet.submit(jobs, within_s=ANSWER_WITHIN_S)
+    futures = accounts.submit(request, jobs, within_s=ANSWER_WITHIN_S)
     results = await all_or_none(futures, finish, request.receive)
     body = images_body(wanted, results, created=int(time.time()))
+    made = [(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
+    await loop.run_in_executor(services.threads, accounts.answered, request, wanted, made)
     return Response(body, media_type="application/json")
 
 

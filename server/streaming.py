@@ -8,21 +8,22 @@ and the connection; what a frame looks like is known to `events`.
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pipelines.core import Image, Job, JobCancelled, Preview
-from server import events
+from server import accounts, events
 from server.contract import ImageRequest
 from server.encode import encode, texts_of
 from server.errors import ClientDisconnected, Draining
 from server.handlers import record
 from server.previews import Previews
-from server.services import Services
 from server.waiting import together
 from server.wire import Wire
 
@@ -38,15 +39,17 @@ _HEADERS = {
 class EventStream(Response):
     """The answer to a request that asked for a stream; its jobs are accepted when it is made."""
 
-    def __init__(self, wanted: ImageRequest, jobs: list[Job], services: Services) -> None:
-        """Raises what `Fleet.submit` raises: until here, an error is an ordinary answer."""
+    def __init__(
+        self, request: Request, wanted: ImageRequest, jobs: list[Job], threads: Executor
+    ) -> None:
+        """Raises what `accounts.submit` raises: until here, an error is an ordinary answer."""
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._wanted, self._jobs, self._threads = wanted, jobs, services.threads
+        self._request, self._wanted, self._jobs, self._threads = request, wanted, jobs, threads
         self._previews = Previews()
         self._index = {job.id: index for index, job in enumerate(jobs)}
         self._news = [asyncio.Event() for _ in jobs]
-        self._futures = services.fleet.submit(jobs, self._show)
+        self._futures = accounts.submit(request, jobs, self._show)
         for index, future in enumerate(self._futures):
             future.add_done_callback(partial(self._ended, index))
 
@@ -54,12 +57,12 @@ class EventStream(Response):
         """Headers at once, then events, until all images are sent, one fails, or nobody reads."""
         try:
             with suppress(ClientDisconnected):
-                await self._run(Wire(send), receive, scope["state"]["request_id"])
+                await self._run(Wire(send), receive)
         finally:
             for future in self._futures:
                 future.cancel()
 
-    async def _run(self, wire: Wire, receive: Receive, request_id: str) -> None:
+    async def _run(self, wire: Wire, receive: Receive) -> None:
         try:
             async with wire.kept_open():
                 await wire.start(self.status_code, self.raw_headers)
@@ -72,7 +75,7 @@ class EventStream(Response):
             await wire.write(events.failed(Draining()), last=True)
             raise
         except Exception as error:
-            record(request_id, error)
+            record(self._request, error)
             await wire.write(events.failed(error), last=True)
 
     def _show(self, job: Job, preview: Preview) -> None:
@@ -106,8 +109,11 @@ class EventStream(Response):
         return events.partial_image(self._wanted, index, preview.index, file, now)
 
     def _completed(self, index: int, image: Image) -> bytes:
+        job = self._jobs[index]
         file, now = self._file(index, image), int(time.time())
-        return events.completed(self._wanted, index, self._jobs[index].seed, file, now)
+        frame = events.completed(self._wanted, index, job.seed, file, now)
+        accounts.answered(self._request, self._wanted, [(job, image)])
+        return frame
 
     def _file(self, index: int, image: Image) -> bytes:
         return encode(image, self._wanted.delivery, texts_of(self._jobs[index]))

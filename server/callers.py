@@ -1,0 +1,81 @@
+"""Who asks, and what they may: plain data, and its form in text.
+
+Knows nothing of keys, or of how a limit is held.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any, get_args
+
+from pipelines.core import Priority
+from server.config import ConfigError
+
+PRIORITIES: tuple[str, ...] = get_args(Priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One who asks; the default is anyone, of whom nothing is known. Raises ConfigError."""
+
+    name: str = ""
+    weight: float = 1.0
+    """The share of the devices, against those of others."""
+    priority: Priority = "normal"
+    images_per_minute: int | None = None
+    in_queue: int | None = None
+    """How many images may wait or run at once."""
+    admin: bool = False
+    """Whether the usage of others may be seen."""
+
+    def __post_init__(self) -> None:
+        if len(self.name) > 100 or not self.name.isprintable() or self.name != self.name.strip():
+            raise ConfigError("a name is at most 100 printable characters")
+        if not 0 < self.weight < inf:
+            raise ConfigError(f"weight must be a number above 0, not {self.weight}")
+        if self.priority not in PRIORITIES:
+            raise ConfigError(f"priority must be {', '.join(PRIORITIES)}, not {self.priority}")
+        for name, limit in (
+            ("images-per-minute", self.images_per_minute),
+            ("in-queue", self.in_queue),
+        ):
+            if limit is not None and limit < 1:
+                raise ConfigError(f"{name} must be at least 1, not {limit}")
+
+    @property
+    def most_at_once(self) -> float:
+        """The images of the largest request that could ever be accepted."""
+        return min(self.images_per_minute or inf, self.in_queue or inf)
+
+
+_ATTRIBUTES: Mapping[str, Callable[[str], Any]] = {
+    "weight": float,
+    "priority": str,
+    "images-per-minute": int,
+    "in-queue": int,
+    "admin": lambda text: {"true": True, "false": False}[text],
+}
+_ATTRIBUTE = re.compile(rf"\s+({'|'.join(_ATTRIBUTES)})=(\S*)$")
+
+
+def split_attributes(text: str) -> tuple[str, dict[str, Any]]:
+    """What stands before `weight=2 priority=low …`, and these; raises ConfigError."""
+    attributes: dict[str, Any] = {}
+    while found := _ATTRIBUTE.search(text):
+        name, value = found.groups()
+        try:
+            attributes[name.replace("-", "_")] = _ATTRIBUTES[name](value)
+        except (KeyError, ValueError):
+            raise ConfigError(f"{name}={value} is not understood") from None
+        text = text[: found.start()]
+    return text, attributes
+
+
+def described(caller: Caller) -> Iterable[tuple[str, str]]:
+    """The attributes that are not those of anyone, as they are written."""
+    usual = Caller()
+    for name in _ATTRIBUTES:
+        value = getattr(caller, name.replace("-", "_"))
+        if value != getattr(usual, name.replace("-", "_")):
+            yield name, f"{value:g}" if isinstance(value, float) else str(value).lower()
