@@ -44,10 +44,12 @@ def texts_of(job: Job) -> dict[str, str]:
         "guidance_scale": f"{job.guidance_scale:g}",
         "software": "darkroom",
     }
+    if job.loras:
+        texts["loras"] = ", ".join(f"{it.name}: {it.scale:g}" for it in job.loras)
     if job.negative_prompt:
         texts["negative_prompt"] = job.negative_prompt
     return texts
 
 
 def _pixels(image: Image) -> NDArray[np.uint8]:
-    return np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, 3)
+    return np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, -1)

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2
+_COLOURS = {3: 2, 4: 6}
+"""PNG's number for what its pixels are, by their channels."""
 
 
 def write_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
-    """The file of an RGB image of shape (height, width, 3), with `texts` as its text chunks."""
-    height, width, _ = pixels.shape
-    header = pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    """The file of an RGB or RGBA image, (height, width, channels), with its text chunks."""
+    height, width, channels = pixels.shape
+    header = pack(">IIBBBBB", width, height, 8, _COLOURS[channels], 0, 0, 0)  # not interlaced
     return b"".join(
         (
             _SIGNATURE,

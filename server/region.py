@@ -40,11 +40,20 @@ class Canvas:
     """(height, width): 255 is painted anew, 0 stays as it is; None: the whole picture is remade."""
     box: Box
     """The part that is rendered."""
+    alpha: Pixels | None = None
+    """(height, width): how opaque the picture is; None: as opaque as a JPEG."""
 
     @property
     def size(self) -> Size:
         """Width and height."""
         return self.pixels.shape[1], self.pixels.shape[0]
+
+    @property
+    def stays_clear(self) -> bool:
+        """Whether transparency is left where nothing is repainted."""
+        if self.alpha is None or self.repaint is None:
+            return False
+        return bool((self.alpha[self.repaint < 255] < 255).any())
 
     @property
     def rendered(self) -> Size:
@@ -63,16 +72,19 @@ class Canvas:
         return _resized(self._part(self.repaint), size).tobytes()
 
     def paint(self, image: Image) -> Pixels:
-        """The whole picture after: what a job made, where it was to be made.
+        """The whole picture after, RGB or RGBA: what a job made, where it was to be made.
 
         Where `repaint` is 0 the pixels are those of before, to the bit.
         """
-        made = np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, 3)
+        made = np.frombuffer(image.pixels, np.uint8).reshape(image.height, image.width, -1)
         made = _resized(made, self.rendered)
         if self.repaint is None:
             return made
         weight = self._part(self.repaint)[..., None].astype(np.uint16)
         picture = self.pixels.copy()
+        if self.alpha is not None:
+            picture = np.dstack([picture, self.alpha])
+            made = made if made.shape[2] == 4 else np.dstack([made, _opaque(made)])
         before = self._part(picture)
         before[:] = (before * (255 - weight) + made * weight + 127) // 255
         return picture
@@ -83,23 +95,32 @@ class Canvas:
 
 
 def canvas_of(
-    picture: Picture, mask: Picture | None, size: Size | None, crop: bool = True
+    picture: Picture,
+    mask: Picture | None,
+    size: Size | None,
+    crop: bool = True,
+    transparent: bool = False,
 ) -> Canvas:
     """The canvas for an edit; `size` is the delivered one, None the picture's own.
 
     Transparent pixels of the mask are repainted; without a mask, those of the picture; if it has
-    none either, the whole picture is remade. Raises InvalidMask.
+    none either, the whole picture is remade. `transparent`: where a mask says what is repainted,
+    the picture keeps its transparency elsewhere. Raises InvalidMask.
     """
     repaint = _own_region(picture) if mask is None else _masked_region(mask, picture.size)
-    pixels, repaint = _fitted(_filled(picture.pixels), repaint, size or picture.size)
-    whole = 0, 0, pixels.shape[1], pixels.shape[0]
+    size = size or picture.size
+    pixels, repaint = fit(_filled(picture.pixels), size), _fitted(repaint, size)
+    whole = 0, 0, *size
     box = _surroundings(repaint) if crop and repaint is not None else whole
-    return Canvas(pixels, repaint, box if _area(box) <= _SMALL * _area(whole) else whole)
+    if _area(box) > _SMALL * _area(whole):
+        box = whole
+    alpha = picture.pixels[..., 3] if mask else _opaque(picture.pixels)
+    return Canvas(pixels, repaint, box, _fitted(alpha, size) if transparent else None)
 
 
 def whole_canvas(picture: Picture, size: Size | None) -> Canvas:
     """The canvas for a variation: the whole picture is remade, transparent or not."""
-    pixels, _ = _fitted(_filled(picture.pixels), None, size or picture.size)
+    pixels = fit(_filled(picture.pixels), size or picture.size)
     return Canvas(pixels, None, (0, 0, pixels.shape[1], pixels.shape[0]))
 
 
@@ -137,11 +158,15 @@ def _filled(pixels: Pixels) -> Pixels:
     return np.where(clear[..., None], average.astype(np.uint8), rgb)
 
 
-def _fitted(pixels: Pixels, repaint: Pixels | None, size: Size) -> tuple[Pixels, Pixels | None]:
-    """Both in the delivered size, cut or continued alike."""
-    if repaint is None or pixels.shape[1::-1] == size:
-        return fit(pixels, size), repaint
-    return fit(pixels, size), fit(np.repeat(repaint[..., None], 3, axis=2), size)[..., 0]
+def _opaque(pixels: Pixels) -> Pixels:
+    return np.full(pixels.shape[:2], 255, np.uint8)
+
+
+def _fitted(plane: Pixels | None, size: Size) -> Pixels | None:
+    """One channel in the delivered size, cut or continued as the picture is."""
+    if plane is None or plane.shape[1::-1] == size:
+        return plane
+    return fit(np.repeat(plane[..., None], 3, axis=2), size)[..., 0]
 
 
 def _surroundings(repaint: Pixels) -> Box:

@@ -1,6 +1,6 @@
 """Rendered pixels -> exactly the size that was asked for, without stretching what was drawn.
 
-Pure functions on arrays of shape (height, width, 3), to be called off the event loop.
+Pure functions on arrays of shape (height, width, 3 or 4), to be called off the event loop.
 """
 
 import numpy as np

@@ -23,6 +23,7 @@ from pipelines.registry import Registry
 from server.app import create_app
 from server.config import Config, ConfigError
 from server.fleet import Fleet
+from server.patience import PatientProtocol
 from server.progress import ready_line, show_loading
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -35,7 +36,10 @@ class Server(uvicorn.Server):
         self, app: FastAPI, kill: Callable[[], None], announce: Callable[[], Awaitable[None]]
     ) -> None:
         # h11 bounds the size of a request's head; httptools would read on as long as it is sent.
-        super().__init__(uvicorn.Config(app, http="h11", log_config=None, server_header=False))
+        config = uvicorn.Config(
+            app, http=PatientProtocol, ws="none", log_config=None, server_header=False
+        )
+        super().__init__(config)
         self._kill = kill
         self._announce = announce
 
@@ -107,4 +111,14 @@ def _log_to(console: Console) -> None:
     else:
         layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         logging.basicConfig(level=logging.INFO, format=layout)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for chatty in ("uvicorn.error", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").addFilter(_without_query)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """A line of the access log, with its path alone: the query of a result's link opens it."""
+    if isinstance(record.args, tuple):
+        client, method, target, *rest = record.args
+        record.args = (client, method, str(target).partition("?")[0], *rest)
+    return True

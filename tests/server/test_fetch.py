@@ -2,9 +2,12 @@
 
 import asyncio
 import socket
+import ssl
+from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from ipaddress import ip_address
@@ -12,12 +15,21 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import certifi
 import pytest
+import trustme
+from starlette.testclient import TestClient
 
+from pipelines.registry import Registry
 from server import fetch as module
+from server.app import create_app
+from server.config import Config
 from server.errors import InvalidValue
 from server.fetch import fetch, is_public
 from server.spool import Scratch
+from tests.server.checks import assert_error_shape
+from tests.server.fakes import FakeFleet
+from tests.server.pictures import file_of, noise, opened
 
 
 @pytest.mark.parametrize(
@@ -44,11 +56,14 @@ class Site(BaseHTTPRequestHandler):
 
     asked: list[tuple[str, str | None]] = []
     large = b"x" * 3_000_000
+    picture = file_of(noise())
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers["host"]))
         if self.path == "/a":
             self.answer(200, b"picture")
+        elif self.path == "/a.png":
+            self.answer(200, self.picture)
         elif self.path == "/large":
             self.answer(200, self.large)
         elif self.path.startswith("/to/"):
@@ -69,16 +84,46 @@ class Site(BaseHTTPRequestHandler):
     def log_message(self, *arguments: Any) -> None: ...
 
 
+@contextmanager
+def served(tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """The port of the site."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    Thread(target=server.serve_forever, daemon=True).start()
+    Site.asked = []
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A site that names lead to, on what this test takes for the usual port of the internet."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    Thread(target=server.serve_forever, daemon=True).start()
-    Site.asked = []
-    monkeypatch.setattr(module, "_PORTS", {"http": server.server_port, "https": 443})
-    yield
-    server.shutdown()
-    server.server_close()
+    with served() as port:
+        monkeypatch.setattr(module, "_PORTS", {"http": port, "https": 443})
+        yield
+
+
+@pytest.fixture
+def authority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trustme.CA:
+    """Who signs the certificates of what this test takes for the internet."""
+    signer = trustme.CA()
+    signer.cert_pem.write_to_path(tmp_path / "roots.pem")
+    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "roots.pem"))
+    return signer
+
+
+@contextmanager
+def secure_site(
+    monkeypatch: pytest.MonkeyPatch, signer: trustme.CA, name: str = "pictures.example"
+) -> Iterator[None]:
+    """The site over TLS, with a certificate for a name."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    signer.issue_cert(name).configure_cert(tls)
+    with served(tls) as port:
+        monkeypatch.setattr(module, "_PORTS", {"http": 80, "https": port})
+        yield
 
 
 @contextmanager
@@ -186,3 +231,63 @@ def test_a_slow_site_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         allow_loopback(monkeypatch)
         with resolving(monkeypatch, "127.0.0.1"), pytest.raises(InvalidValue):
             fetched("http://pictures.example/a", tmp_path)
+
+
+def test_https_by_name_from_the_address_that_was_checked(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    allow_loopback(monkeypatch)
+    with secure_site(monkeypatch, authority), resolving(monkeypatch, "127.0.0.1"):
+        assert fetched("https://pictures.example/to//a", tmp_path) == b"picture"
+    assert Site.asked == [("/to//a", "pictures.example"), ("/a", "pictures.example")]
+
+
+def test_a_certificate_of_another_authority_or_for_another_name_is_refused(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    allow_loopback(monkeypatch)
+    for signer, name in ((trustme.CA(), "pictures.example"), (authority, "other.example")):
+        with (
+            secure_site(monkeypatch, signer, name),
+            resolving(monkeypatch, "127.0.0.1"),
+            pytest.raises(InvalidValue, match="connection failed"),
+        ):
+            fetched("https://pictures.example/a", tmp_path)
+        assert Site.asked == []
+
+
+def test_https_does_not_open_private_addresses(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (
+        secure_site(monkeypatch, authority),
+        resolving(monkeypatch, "127.0.0.1"),
+        pytest.raises(InvalidValue, match="public address"),
+    ):
+        fetched("https://pictures.example/a", tmp_path)
+    assert Site.asked == []
+
+
+def test_an_edit_of_a_picture_behind_https(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, config: Config, registry: Registry,
+    fleet: FakeFleet,
+) -> None:  # fmt: skip
+    allow_loopback(monkeypatch)
+    app = create_app(replace(config, allow_image_urls=True), registry, fleet)  # type: ignore[arg-type]
+    image = {"image_url": "https://pictures.example/a.png"}
+    body = {"model": "demo", "prompt": "a cat", "images": [image], "response_format": "b64_json"}
+
+    def edited(signer: trustme.CA) -> Any:
+        with secure_site(monkeypatch, signer), resolving(monkeypatch, "127.0.0.1"):
+            return client.post("/v1/images/edits", json=body)
+
+    with TestClient(app, "http://darkroom.test") as client:
+        made = edited(authority).json()["data"][0]["b64_json"]
+        assert opened(b64decode(made)).shape == noise().shape
+        refused = edited(trustme.CA())
+    assert refused.status_code == 400
+    assert assert_error_shape(refused) == {
+        "message": "Error while downloading file. The connection failed.",
+        "type": "invalid_request_error", "param": "url", "code": "invalid_value",
+    }  # fmt: skip
+    assert len(fleet.jobs) == 1

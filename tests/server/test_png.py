@@ -11,11 +11,12 @@ from server.png import write_png
 RNG = np.random.default_rng(1)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (64, 48), (333, 1000)])
-def test_decodes_to_the_same_pixels(shape: tuple[int, int]) -> None:
-    pixels = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+def test_decodes_to_the_same_pixels(shape: tuple[int, int], mode: str) -> None:
+    pixels = RNG.integers(0, 256, (*shape, len(mode)), dtype=np.uint8)
     with Pillow.open(BytesIO(write_png(pixels, {}))) as picture:
-        assert picture.mode == "RGB"
+        assert picture.mode == mode
         assert np.array_equal(np.asarray(picture), pixels)
 
 

@@ -1,7 +1,5 @@
 """The real server: sockets, clients, signals."""
 
-import asyncio
-import base64
 import contextlib
 import signal
 import socket
@@ -11,57 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from pipelines.registry import Registry
-from server.app import create_app
 from server.config import Config, ConfigError
-from server.serve import Server, bind, url_of
+from server.serve import bind, url_of
 from tests.server.fakes import FakeFleet
+from tests.server.sockets import wait_for
 
 GOOD = b'{"prompt": "a cat", "model": "demo", "size": "64x64"}'
 HEAD = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-
-
-@pytest.fixture
-def url(tmp_path: Path, registry: Registry, fleet: FakeFleet) -> Iterator[str]:
-    """The app over the fake fleet, served by a thread of this process."""
-    config = Config(data_dir=tmp_path / "data", port=0)
-    listener = bind(config)
-    app = create_app(config, registry, fleet)  # type: ignore[arg-type]
-    announced = threading.Event()
-
-    async def announce() -> None:
-        announced.set()
-
-    server = Server(app, kill=fleet.kill, announce=announce)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    where = url_of(listener)
-    thread.start()
-    assert announced.wait(10)
-    yield where
-    server.should_exit = True
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-@pytest.fixture
-def wire(url: str) -> Iterator[socket.socket]:
-    """A bare connection to it."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
-        yield connection
 
 
 def test_a_200_mb_body_is_refused_before_it_is_read(wire: socket.socket, fleet: FakeFleet) -> None:
@@ -112,64 +71,6 @@ def test_a_client_that_leaves_with_half_its_body_sent(wire: socket.socket, url: 
     wire.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
     wire.close()
     assert httpx.get(f"{url}/healthz").status_code == 200
-
-
-def test_the_official_client(url: str, fleet: FakeFleet) -> None:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="anything", max_retries=0) as client:
-        made = client.images.generate(
-            model="flux-schnell", prompt="a cat", n=2, response_format="b64_json", size="64x64",
-            extra_body={"seed": 7},
-        )  # fmt: skip
-        assert made.data and len(made.data) == 2
-        assert all(base64.b64decode(it.b64_json or "")[:4] == b"\x89PNG" for it in made.data)
-        assert [job.seed for job in fleet.jobs] == [7, 8]
-        (linked,) = client.images.generate(model="dall-e-3", prompt="a cat").data or []
-        assert linked.revised_prompt == "a cat"
-        assert httpx.get(linked.url or "").content[:4] == b"\x89PNG"
-        described = client.images.generate(model="gpt-image-1", prompt="a cat", user="me")
-        assert described.usage and described.usage.total_tokens > 0
-        assert {model.id for model in client.models.list()} >= {"dall-e-3", "demo"}
-        assert client.models.retrieve("dall-e-3").id == "dall-e-3"
-
-
-def test_the_official_client_sees_our_errors_as_its_own(url: str, fleet: FakeFleet) -> None:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="anything") as client:
-        with pytest.raises(openai.BadRequestError) as bad:
-            client.images.generate(model="gpt-5", prompt="a cat")
-        assert (bad.value.code, bad.value.param) == ("invalid_value", "model")
-        assert (bad.value.request_id or "").startswith("req_")
-        with pytest.raises(openai.NotFoundError):
-            client.models.retrieve("gpt-5")
-        fleet.outcome = lambda job: RuntimeError("broken")
-        fleet.jobs.clear()
-        with pytest.raises(openai.InternalServerError):
-            client.with_options(max_retries=0).images.generate(prompt="a cat")
-        fleet.room, fleet.wait_s = 0, 3
-        with pytest.raises(openai.RateLimitError) as full:
-            client.with_options(max_retries=0).images.generate(prompt="a cat")
-        assert full.value.response.headers["retry-after"] == "3"
-
-
-def test_the_official_client_does_not_retry_what_no_retry_mends(url: str, fleet: FakeFleet) -> None:
-    from pipelines.core import JobFailed
-
-    fleet.outcome = lambda job: JobFailed("always")
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="anything", max_retries=2) as client:
-        with pytest.raises(openai.InternalServerError):
-            client.images.generate(prompt="a cat", model="demo", size="64x64")
-    assert len(fleet.jobs) == 1
-
-
-def test_the_official_asynchronous_client(url: str) -> None:
-    async def main() -> None:
-        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="anything") as client:
-            ask = client.images.generate
-            made = await asyncio.gather(
-                *(ask(model="gpt-image-1", prompt="a cat") for _ in range(4))
-            )
-            assert all(answer.data and answer.data[0].b64_json for answer in made)
-
-    asyncio.run(main())
 
 
 def test_others_are_answered_while_an_image_is_encoded(url: str) -> None:
@@ -262,6 +163,20 @@ def test_a_second_signal_ends_at_once(start: Callable[[float], Process]) -> None
     thread.join(10)
     assert answers == [0]
     assert "the fleet was killed" in (server.process.stderr.read() if server.process.stderr else "")
+
+
+def test_the_log_has_the_paths_of_results_and_not_what_opens_them(
+    start: Callable[[float], Process],
+) -> None:
+    server = start(0)
+    answer = httpx.post(f"{server.url}/v1/images/generations", json={"prompt": "a"}, timeout=30)
+    link = httpx.URL(answer.json()["data"][0]["url"])
+    assert httpx.get(link).status_code == 200
+    server.process.send_signal(signal.SIGTERM)
+    _, log = server.process.communicate(timeout=10)
+    assert f'"GET {link.path} HTTP/1.1" 200' in log
+    assert '"POST /v1/images/generations HTTP/1.1" 200' in log
+    assert link.params["sig"] not in log and "?" not in log
 
 
 def test_a_taken_port() -> None:
