@@ -28,6 +28,7 @@ from pipelines.registry import ModelSpec
 from pipelines.stopwatch import stopwatch
 from tests import tiny
 from tests.conftest import entry
+from tests.free import FreeCurves
 
 
 def main() -> None:
@@ -62,12 +63,14 @@ def _nothing(**arguments: Any) -> tuple[torch.Tensor]:
 
 
 def engine(model: Resident) -> Engine:
-    pool = Pool(lambda _: model, lambda: None)
-    pool.get("m")
-    pool._thread.shutdown()
+    pool = Pool(lambda *_: model, lambda: None)
+    while pool.get("m") is None:
+        pool.make_way(())
+        time.sleep(0.01)
+        pool.land()
     return Engine(
         pool,
-        Policy(max_rows=64, worth_it=float("inf")),
+        Policy(FreeCurves(), most_rows=64),
         stopwatch("cpu"),
         lambda job, outcome: None,
     )
