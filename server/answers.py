@@ -13,6 +13,7 @@ from pipelines.core import (
     JobError,
     JobFailed,
     ModelUnavailable,
+    UnfitLora,
     WorkerLost,
 )
 from server.errors import (
@@ -41,8 +42,10 @@ from server.errors import (
     ModelDoesNotExist,
     ModelNotFound,
     ModelNotInstalled,
+    NoDevice,
     NotOneImage,
     QueueFull,
+    RateLimited,
     ResultNotFound,
     ResultNotStored,
     StringTooLong,
@@ -111,10 +114,13 @@ TABLE: Mapping[type[Exception], Answer] = {
     MethodNotSupported: Answer(405, code="method_not_supported"),
     ClientDisconnected: Answer(499),
     QueueFull: Answer(429, "requests", "rate_limit_exceeded", retry=True),
+    RateLimited: Answer(429, "requests", "rate_limit_exceeded", retry=True),
     Draining: _LATER,
+    NoDevice: Answer(503, _UNAVAILABLE, "no_device", retry=True, retry_after_s=60),
     ResultNotStored: Answer(500, "server_error", retry=True),
     JobCancelled: _LATER,
     JobFailed: Answer(500, "server_error"),
+    UnfitLora: Answer(400, code="invalid_value"),
     DoesNotFit: Answer(500, "server_error", "insufficient_memory"),
     ModelUnavailable: Answer(503, _UNAVAILABLE, "model_unavailable"),
     WorkerLost: Answer(500, "server_error"),
@@ -123,7 +129,8 @@ TABLE: Mapping[type[Exception], Answer] = {
 
 _MESSAGES: Mapping[type[JobError], str] = {
     JobCancelled: "The server gave this request up. Please retry after a brief delay.",
-    DoesNotFit: "This image needs more memory than the server has. Ask for a smaller size.",
+    DoesNotFit: "This image needs more memory than the server has; {0.width}x{0.height} would fit.",
+    UnfitLora: "The LoRA '{0.name}' does not fit this model.",
     ModelUnavailable: "The model could not be loaded. The server's log says why.",
 }
 _SORRY = "The server had an error processing your request. Sorry about that!"
@@ -138,4 +145,5 @@ def message(error: Exception) -> str:
     """What the client may read of an error: never the inside of the server."""
     if isinstance(error, ApiError):
         return error.message
-    return next((text for kind, text in _MESSAGES.items() if isinstance(error, kind)), _SORRY)
+    text = next((text for kind, text in _MESSAGES.items() if isinstance(error, kind)), _SORRY)
+    return text.format(error)

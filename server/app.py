@@ -13,19 +13,32 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pipelines.registry import Registry
-from server.auth import load_keys
+from server.auth import keys_of
 from server.config import Config, ConfigError
 from server.files import Files
 from server.fleet import Fleet
 from server.handlers import handlers
 from server.headers import Envelope
+from server.keys import FILE as KEYS
+from server.keys import KeyStore
+from server.ledger import FILE as LEDGER
+from server.ledger import Ledger
+from server.limits import Limits
 from server.links import Links, load_key
-from server.routes import edits, generations, health, models, results, variations
+from server.metering import Metering
+from server.metrics import Metrics
+from server.routes import edits, generations, health, models, openapi, results, variations
 from server.routes import files as file_routes
+from server.routes import metrics as metrics_routes
+from server.routes import usage as usage_routes
 from server.services import Services
 from server.spool import Scratch
 from server.store import Store
 
+_GROUPS = (
+    *(generations, edits, variations, file_routes),
+    *(models, usage_routes, health, metrics_routes, results, openapi),
+)
 _SWEEP_EVERY_S = 60
 _NOTHING_LEAVES: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
 
@@ -40,18 +53,18 @@ def create_app(config: Config, registry: Registry, fleet: Fleet) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         telemetry=_NOTHING_LEAVES,
-        middleware=[Middleware(Envelope)],
+        middleware=[Middleware(Metering, metrics=services.metrics), Middleware(Envelope)],
         exception_handlers=handlers(),
         lifespan=_lifespan,
     )
     app.state.services = services
-    for group in (generations, edits, variations, file_routes, models, health, results):
+    for group in _GROUPS:
         app.include_router(group.router)
     return app
 
 
 def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
-    keys = load_keys(config.api_keys)
+    keys = keys_of(config, KeyStore(config.data_dir / KEYS))
     try:
         store = Store(config.data_dir / "images")
         files = Files(config.data_dir / "files")
@@ -59,16 +72,20 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
     except OSError as error:
         raise ConfigError(f"--data-dir {config.data_dir}: cannot be used: {error}") from error
     threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode")
+    fleet.observer = metrics = Metrics()
     scratch = Scratch(config.data_dir / "uploads", threads)
     return Services(
         config=config,
         registry=registry,
         fleet=fleet,
         keys=keys,
+        limits=Limits(),
+        ledger=Ledger(config.data_dir / LEDGER),
         store=store,
         files=files,
         scratch=scratch,
         links=links,
+        metrics=metrics,
         threads=threads,
         started=int(time.time()),
     )
@@ -87,6 +104,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await sweeper
         await services.fleet.stop()
         services.threads.shutdown()
+        services.ledger.close()
+        services.keys.close()
 
 
 async def _keep_sweeping(services: Services) -> None:
@@ -95,6 +114,7 @@ async def _keep_sweeping(services: Services) -> None:
         try:
             for folder in (services.store, services.files):
                 await loop.run_in_executor(services.threads, folder.sweep)
+            await loop.run_in_executor(services.threads, services.ledger.sync)
         except OSError:
             _log.exception("expired results could not be removed")
         await asyncio.sleep(_SWEEP_EVERY_S)

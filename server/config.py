@@ -18,18 +18,20 @@ class ConfigError(ValueError):
 class Config:
     """What `darkroom serve` was told."""
 
-    weights: Path = Path("weights.yaml")
-    """The models that may be served."""
+    weights: tuple[Path, ...] = (Path("weights.yaml"),)
+    """The models that may be served; later files add to earlier ones."""
     models_dir: Path = Path("models")
     """Where the weights of `hub:` entries lie."""
     data_dir: Path = Path("data")
-    """What the server writes: results, and the key that signs their links."""
+    """What the server writes: results, the key that signs their links, keys, the ledger."""
     host: str = "127.0.0.1"
     port: int = 8000
     devices: tuple[str, ...] = ("auto",)
     """`("auto",)`, or a worker process for each of `cpu`, `cuda:0`, …"""
+    memory: float = 0.9
+    """The share of each device's memory that models may take; of the host's, for CPU workers."""
     api_keys: Path | None = None
-    """A file of bearer keys; without one, any key or none will do."""
+    """A file of bearer keys, beside those in the data folder; without any, all may ask."""
     no_auth: bool = False
     """Serve an address that others can reach although there are no keys."""
     public_url: str | None = None
@@ -38,22 +40,25 @@ class Config:
     """Fetch the pictures of edits from the public URLs that clients name."""
     strict: bool = False
     """Refuse what the original refuses, extensions included, for the names that it has."""
+    keep_prompts: bool = False
+    """Put prompts into the ledger, too."""
     max_queue: int = 64
     """How many images may wait or run at once."""
+    max_wait_s: float = 600.0
+    """What is not expected to be finished in so many seconds, for what is ahead, is put off."""
 
     def __post_init__(self) -> None:
         _check_address(self.host, self.port)
         _check_devices(self.devices)
         _check_public_url(self.public_url)
+        if not 0 < self.memory <= 1:
+            raise ConfigError(f"--memory must be above 0 and at most 1, not {self.memory:g}")
         if self.max_queue < 1:
             raise ConfigError(f"--max-queue must be at least 1, not {self.max_queue}")
+        if self.max_wait_s <= 0:
+            raise ConfigError(f"--max-wait must be above 0, not {self.max_wait_s:g}")
         if self.api_keys and self.no_auth:
             raise ConfigError("--api-keys and --no-auth contradict each other: give one of them")
-        if not (self.api_keys or self.no_auth or self.is_local):
-            raise ConfigError(
-                f"--host {self.host} can be reached from other machines and there are no keys: "
-                "give --api-keys FILE, or --no-auth if that is meant"
-            )
 
     @property
     def is_local(self) -> bool:

@@ -39,7 +39,9 @@
     ├── MethodNotSupported
     ├── ClientDisconnected          nobody reads the answer
     ├── QueueFull
+    ├── RateLimited                 the caller has used what its key may
     ├── Draining
+    ├── NoDevice                    every device's worker died again and again
     └── ResultNotStored
 
 What the client is told about each of them, and about the failures of jobs, is in `answers`.
@@ -47,6 +49,10 @@ What the client is told about each of them, and about the failures of jobs, is i
 
 from collections.abc import Mapping
 from math import ceil
+from typing import Literal
+
+Reason = Literal["queue_images", "queue_seconds", "key_images_per_minute", "key_images_in_queue"]
+"""The limits that a request can meet which may be asked again later."""
 
 
 class ApiError(Exception):
@@ -218,11 +224,33 @@ class ClientDisconnected(ApiError):
 class QueueFull(ApiError):
     """More work is waiting than the server accepts; `wait_s` is when there will be room."""
 
-    def __init__(self, wait_s: float) -> None:
-        self.wait_s = wait_s
+    def __init__(self, wait_s: float, reason: Reason = "queue_images") -> None:
+        self.wait_s, self.reason = wait_s, reason
         seconds = max(1, ceil(wait_s))
         super().__init__(f"Rate limit reached: the queue is full. Please try again in {seconds}s.")
         self.headers = {"Retry-After": str(seconds)}
+
+
+class RateLimited(ApiError):
+    """The caller has used up what its key allows."""
+
+    def __init__(
+        self, reason: Reason, where: str, limit: int, used: float, requested: int, each_s: float
+    ) -> None:
+        """Every `each_s` seconds one of the used images comes back."""
+        self.reason = reason
+        self.wait_s = (used + requested - limit) * each_s
+        used_up = ceil(used)
+        super().__init__(
+            f"Rate limit reached for {where}: Limit {limit}, Used {used_up}, "
+            f"Requested {requested}. Please try again in {_duration(self.wait_s)}."
+        )
+        self.headers = {
+            "Retry-After": str(max(1, ceil(self.wait_s))),
+            "x-ratelimit-limit-images": str(limit),
+            "x-ratelimit-remaining-images": str(limit - used_up),
+            "x-ratelimit-reset-images": _duration(used * each_s),
+        }
 
 
 class Draining(ApiError):
@@ -232,5 +260,16 @@ class Draining(ApiError):
         super().__init__("The server is shutting down. Please retry after a brief delay.")
 
 
+class NoDevice(ApiError):
+    """Every device has been set aside: its worker died again and again."""
+
+    def __init__(self) -> None:
+        super().__init__("No device of this server works at the moment. Please retry later.")
+
+
 class ResultNotStored(ApiError):
     """The finished image could not be written to disk."""
+
+
+def _duration(seconds: float) -> str:
+    return f"{ceil(seconds * 1000)}ms" if seconds < 1 else f"{ceil(seconds)}s"

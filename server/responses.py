@@ -5,6 +5,7 @@ Knows JSON; not where the images come from.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from server.contract import ImageRequest
 
 _TOKENS_PER_SQUARE: Mapping[Level, int] = {"low": 272, "medium": 1056, "high": 4160}
 _BYTES_PER_TEXT_TOKEN = 4
+_TILE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def described(request: ImageRequest) -> dict[str, str]:
     return {
         "size": f"{width}x{height}",
         "quality": request.quality or "medium",
-        "background": "opaque",
+        "background": "transparent" if request.delivery.transparent else "opaque",
         "output_format": request.delivery.output_format,
     }
 
@@ -60,24 +62,34 @@ def described(request: ImageRequest) -> dict[str, str]:
 def usage(request: ImageRequest, images: int) -> dict[str, Any]:
     """Tokens, so that bookkeeping written for the original goes on working.
 
-    Text: the prompt's UTF-8 bytes / 4, rounded up. Image: 272, 1056 or 4160 (low, medium, high) for
-    each 1024x1024 pixels, rounded, times `images`.
+    Text: the prompt's UTF-8 bytes / 4, rounded up. Pictures that were sent and looked at: see
+    `picture_tokens`. Images: 272, 1056 or 4160 (low, medium, high) for each 1024x1024 pixels,
+    rounded, times `images`.
     """
-    text = -(-len(request.prompt.encode()) // _BYTES_PER_TEXT_TOKEN)
+    text = ceil(len(request.prompt.encode()) / _BYTES_PER_TEXT_TOKEN)
+    pictures = sum(picture_tokens(*size) for size in request.pictures)
     width, height = request.delivery.size
     image = round(_TOKENS_PER_SQUARE[request.level] * width * height / 1024**2) * images
     return {
-        "input_tokens": text,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": text},
+        "input_tokens": text + pictures,
+        "input_tokens_details": {"image_tokens": pictures, "text_tokens": text},
         "output_tokens": image,
         "output_tokens_details": {"image_tokens": image, "text_tokens": 0},
-        "total_tokens": text + image,
+        "total_tokens": text + pictures + image,
     }
 
 
+def picture_tokens(width: int, height: int) -> int:
+    """65 and 129 for each tile of 512x512, once the shorter side is no longer than 512 pixels."""
+    shorter = min(width, height, _TILE)
+    across, down = (side * shorter // min(width, height) for side in (width, height))
+    return 65 + 129 * ceil(across / _TILE) * ceil(down / _TILE)
+
+
 def json_response(content: Any, status: int = 200) -> Response:
-    """Plain data as JSON."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    """Plain data as JSON; keys that are numbers become text."""
+    body = orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+    return Response(body, status, media_type="application/json")
 
 
 def error_body(error: Exception) -> dict[str, str | None]:

@@ -8,10 +8,14 @@ from fastapi import Depends, Request
 
 from pipelines.registry import Registry
 from server.auth import Keys
+from server.callers import Caller as _Caller
 from server.config import Config
 from server.files import Files
 from server.fleet import Fleet
+from server.ledger import Ledger
+from server.limits import Limits
 from server.links import Links
+from server.metrics import Metrics
 from server.spool import Scratch
 from server.store import Store
 
@@ -24,10 +28,13 @@ class Services:
     registry: Registry
     fleet: Fleet
     keys: Keys
+    limits: Limits
+    ledger: Ledger
     store: Store
     files: Files
     scratch: Scratch
     links: Links
+    metrics: Metrics
     threads: Executor
     """For what would hold the event loop: pictures, and the disk."""
     started: int
@@ -44,10 +51,12 @@ Parts = Annotated[Services, Depends(services_of)]
 """A route's parameter: the parts of its server."""
 
 
-async def caller_of(request: Request, parts: Parts) -> str:
-    """The name behind the request's key; raises MissingKey or WrongKey."""
-    return parts.keys.caller(request.headers.get("authorization"))
+async def caller_of(request: Request, parts: Parts) -> _Caller:
+    """Who is behind the request's key; raises MissingKey or WrongKey."""
+    caller = parts.keys.caller(request.headers.get("authorization"))
+    request.state.caller = caller
+    return caller
 
 
-Caller = Annotated[str, Depends(caller_of)]
+Caller = Annotated[_Caller, Depends(caller_of)]
 """A route's parameter: who asks. It closes the route to those without a key."""

@@ -1,15 +1,26 @@
-"""What tests of both packages share: the tiny models, built and loaded once a session."""
+"""What tests of both packages share: tiny models, built once, and how many cases are made up."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from hypothesis import HealthCheck, settings
 
 from pipelines.registry import Registry
 from tests import tiny
 
 torch.set_num_threads(1)  # the tiny models are far too small to share between cores
+
+# Every property-based test makes up so many cases.
+settings.register_profile(
+    "darkroom",
+    max_examples=int(os.environ.get("DARKROOM_TEST_CASES", "60")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("darkroom")
 
 
 @pytest.fixture(scope="session")

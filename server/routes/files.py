@@ -5,22 +5,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from server import headers
+from server.endpoints import FILES, FILES_REQUIRED
 from server.files import Stored
 from server.inbox import read_one_file
-from server.kinds import Anything, Choice, Table, read_table
-from server.references import Uploads
+from server.kinds import read_table
 from server.responses import json_response
 from server.services import Caller, Parts
 from server.uploads import check_type
 
 router = APIRouter(prefix="/v1/files")
-
-PARAMETERS: Table = {
-    "file": Uploads(only_one=True),
-    "purpose": Choice(("vision",)),
-    "expires_after[anchor]": Anything(),
-    "expires_after[seconds]": Anything(),
-}
 
 
 @router.post("")
@@ -28,10 +21,10 @@ async def create_file(request: Request, parts: Parts, caller: Caller) -> Respons
     """Keep a picture for an hour."""
     with await read_one_file(request, parts, "file") as sent:
         given = {name: value for name, value in sent.parameters.items() if value is not None}
-        values = read_table(PARAMETERS, given, required=("file", "purpose"))
+        values = read_table(FILES, given, FILES_REQUIRED)
         (upload,) = values["file"]
         stored = await run_in_threadpool(
-            parts.files.save, upload.file, caller, upload.filename, check_type(upload)
+            parts.files.save, upload.file, caller.name, upload.filename, check_type(upload)
         )
     response = json_response(_described(stored))
     ignored = [name for name in values if name.startswith("expires_after")]
@@ -43,27 +36,27 @@ async def create_file(request: Request, parts: Parts, caller: Caller) -> Respons
 @router.get("")
 async def list_files(parts: Parts, caller: Caller) -> Response:
     """The caller's files, the newest first."""
-    files = await run_in_threadpool(parts.files.list, caller)
+    files = await run_in_threadpool(parts.files.list, caller.name)
     return json_response({"object": "list", "data": [_described(it) for it in files]})
 
 
 @router.get("/{id}")
 async def retrieve_file(id: str, parts: Parts, caller: Caller) -> Response:
     """What is known of a file."""
-    return json_response(_described(await run_in_threadpool(parts.files.find, id, caller)))
+    return json_response(_described(await run_in_threadpool(parts.files.find, id, caller.name)))
 
 
 @router.get("/{id}/content")
 async def retrieve_content(id: str, parts: Parts, caller: Caller) -> Response:
     """The file itself."""
-    stored = await run_in_threadpool(parts.files.find, id, caller)
+    stored = await run_in_threadpool(parts.files.find, id, caller.name)
     return FileResponse(parts.files.path(stored), media_type=stored.media_type)
 
 
 @router.delete("/{id}")
 async def delete_file(id: str, parts: Parts, caller: Caller) -> Response:
     """Forget a file."""
-    await run_in_threadpool(parts.files.delete, id, caller)
+    await run_in_threadpool(parts.files.delete, id, caller.name)
     return json_response({"id": id, "object": "file", "deleted": True})
 
 

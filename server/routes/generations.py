@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from server import accounts
 from server.body import read_json
 from server.contract import read_generation
 from server.delivery import answer
@@ -16,5 +17,6 @@ async def create_image(request: Request, parts: Parts, caller: Caller) -> Respon
     """Make `n` images of a prompt."""
     body = await read_json(request)
     wanted = read_generation(body, parts.registry, parts.config.strict)
+    accounts.check(request, wanted)
     jobs = plan(wanted, parts.registry, request.state.request_id, caller)
     return await answer(request, wanted, jobs, parts)

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from server import accounts
 from server.contract import check
 from server.delivery import answer
 from server.editing import variation
@@ -19,7 +20,8 @@ async def vary_image(request: Request, parts: Parts, caller: Caller) -> Response
     """Make `n` pictures around one."""
     with await read_one_file(request, parts, "image") as sent:
         checked = check(VARIATIONS, sent.parameters, parts.registry, parts.config.strict)
-        wanted = await variation(checked, sent, parts, caller)
+        accounts.check(request, checked)
+        wanted = await variation(checked, sent, parts, caller.name)
     request_id = request.state.request_id
     jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller)
     return await answer(request, wanted, jobs, parts)

@@ -4,31 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.registry import Registry
-from server.config import Config
-from tests.server.conftest import config, fleet, registry
-from tests.server.fakes import FakeFleet
-from tests.server.sockets import serving
+from tests.server.conftest import config, fleet, registry, url
 
-__all__ = ["config", "fleet", "registry"]
+__all__ = ["config", "fleet", "registry", "url"]
 
 HERE = Path(__file__).parent
 INSTALLED = Path(sys.prefix) / "clients"
 """Where `make clients` puts the Python clients that cannot live beside the newest SDK."""
-
-
-@pytest.fixture
-def url(config: Config, registry: Registry, fleet: FakeFleet) -> Iterator[str]:
-    """Where the app over the fake fleet is."""
-    with serving(replace(config, port=0), registry, fleet) as where:
-        yield where
 
 
 def run(command: list[Any], *, check: bool = True) -> str:

@@ -51,6 +51,15 @@ def test_gpt_image(client: OpenAI) -> None:
     assert (answer._request_id or "").startswith("req_")
 
 
+def test_the_seeds_of_n_images_count_up(client: OpenAI, fleet: FakeFleet) -> None:
+    answer = client.images.generate(
+        model="flux-schnell", prompt="a cat", n=2, response_format="b64_json", size="64x64",
+        extra_body={"seed": 7},
+    )  # fmt: skip
+    assert len({image.b64_json for image in answer.data or []}) == 2
+    assert [job.seed for job in fleet.jobs] == [7, 8]
+
+
 def test_null_is_omission(client: OpenAI) -> None:
     answer = client.images.generate(model="gpt-image-1", prompt="a cat", size=None, n=None)
     assert len(answer.data or []) == 1
@@ -97,7 +106,7 @@ def test_a_stream_of_several_images(client: OpenAI) -> None:
 
 def test_an_error_in_a_stream(client: OpenAI, fleet: FakeFleet) -> None:
     def second_fails(job: Job) -> Image | Exception:
-        return picture(job) if job.id.endswith("-0") else DoesNotFit("90 GiB")
+        return picture(job) if job.id.endswith("-0") else DoesNotFit(512, 512)
 
     fleet.outcome, fleet.delay_s = second_fails, 0.1
     with pytest.raises(openai.APIError) as caught:
@@ -167,7 +176,7 @@ def test_an_unknown_model_is_not_found(client: OpenAI) -> None:
     assert caught.value.code == "model_not_found"
 
 
-@pytest.mark.parametrize("failure", [JobFailed("x"), DoesNotFit("x"), ModelUnavailable("x")])
+@pytest.mark.parametrize("failure", [JobFailed("x"), DoesNotFit(512, 512), ModelUnavailable("x")])
 def test_what_no_retry_mends_is_asked_once(
     client: OpenAI, fleet: FakeFleet, failure: Exception
 ) -> None:

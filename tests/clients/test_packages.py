@@ -24,7 +24,7 @@ def test_langchain(python: Script) -> None:
 
 @pytest.mark.parametrize("package", ["openai", "openai-6"])
 def test_openai_for_node(node: Script, fleet: FakeFleet, package: str) -> None:
-    fleet.outcome = lambda job: DoesNotFit() if "fails" in job.prompt else picture(job)
+    fleet.outcome = lambda job: DoesNotFit(512, 512) if "fails" in job.prompt else picture(job)
     node("openai.mjs", package)
     assert [job.prompt for job in fleet.jobs].count("a job that fails") == 1
 

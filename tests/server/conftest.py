@@ -1,6 +1,8 @@
 """The app over a fake fleet, with a registry of one installed model and one that is not."""
 
+import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pipelines.registry import Registry
 from server.app import create_app
 from server.config import Config
 from tests.server.fakes import FakeFleet
+from tests.server.sockets import connected, serving
 
 PRESETS = (
     "{low: {steps: 4, guidance_scale: 0}, medium: {steps: 8, guidance_scale: 1.5}, "
@@ -50,7 +53,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return Config(weights=tmp_path / "weights.yaml", data_dir=tmp_path / "data")
+    return Config(weights=(tmp_path / "weights.yaml",), data_dir=tmp_path / "data")
 
 
 @pytest.fixture
@@ -62,6 +65,20 @@ def fleet() -> FakeFleet:
 def client(config: Config, registry: Registry, fleet: FakeFleet) -> Iterator[TestClient]:
     with TestClient(create_app(config, registry, fleet), "http://darkroom.test") as client:
         yield client
+
+
+@pytest.fixture
+def url(config: Config, registry: Registry, fleet: FakeFleet) -> Iterator[str]:
+    """Where the app over the fake fleet is on a real socket."""
+    with serving(replace(config, port=0), registry, fleet) as where:
+        yield where
+
+
+@pytest.fixture
+def wire(url: str) -> Iterator[socket.socket]:
+    """A bare connection to it."""
+    with connected(url) as connection:
+        yield connection
 
 
 @pytest.fixture

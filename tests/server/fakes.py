@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pipelines.core import Image, Job, Preview
 from server.errors import QueueFull
 from server.queue import Show
 from server.status import DeviceStatus, FleetStatus, Loading, QueueStatus
+from server.watching import Observer
 
 
 def picture(job: Job) -> Image:
@@ -43,8 +45,11 @@ class FakeFleet:
         self.show: Show | None = None
         self.within_s: float | None = None
         """What the last request gave with its jobs."""
+        self.device = DeviceStatus("cpu", 4711, "ready", ["demo"])
+        """What it says of itself; its state follows from `loading`, its images from the jobs."""
         self.loading: list[Loading] = []
         self.life: list[str] = []
+        self.observer = Observer()
 
     async def start(self) -> None:
         self.life.append("started")
@@ -69,8 +74,11 @@ class FakeFleet:
 
     def status(self) -> FleetStatus:
         ready = not self.loading
-        device = DeviceStatus(
-            "cpu", 4711, "ready" if ready else "loading", ["demo"], self.loading, lanes=0
+        device = replace(
+            self.device,
+            state="ready" if ready else "loading",
+            loading=self.loading,
+            images_done=len(self.jobs),
         )
         depth = sum(not future.done() for future in self.futures)
         return FleetStatus(ready, [device], QueueStatus(depth, wait_s=0.0))
@@ -78,6 +86,8 @@ class FakeFleet:
     def _run(self, job: Job, show: Show | None) -> asyncio.Future[Image]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Image] = loop.create_future()
+        self.observer.dispatched(job, 0.0)
+        future.add_done_callback(partial(self.observer.ended, job))
         if self.delay_s is not None:
             for index in range(job.previews):
                 assert show is not None

@@ -1,8 +1,12 @@
 """The app over a fake fleet on a real socket, served by a thread of this process."""
 
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 from pipelines.registry import Registry
 from server.app import create_app
@@ -31,3 +35,22 @@ def serving(config: Config, registry: Registry, fleet: FakeFleet) -> Iterator[st
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
+
+
+def connected(url: str, receive_buffer: int | None = None) -> socket.socket:
+    """A bare connection; what it does not read soon fills a buffer of so many bytes."""
+    connection = socket.socket()
+    if receive_buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.settimeout(5)
+    where = urlsplit(url)
+    connection.connect((where.hostname, where.port))
+    return connection
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Until it is so; an AssertionError if that takes longer."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)

@@ -2,6 +2,7 @@ import logging
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from pipelines.core import JobFailed
 from server.config import Config
@@ -32,3 +33,19 @@ def test_what_a_client_did_wrong_is_not_in_the_error_log(
     with caplog.at_level(logging.WARNING):
         generate(n=0)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/files", "GET, POST"),
+        ("/v1/files/file-1", "GET, DELETE"),
+        ("/images/img-1.png", "GET, HEAD"),
+        ("/v1/images/edits", "POST"),
+    ],
+)
+def test_a_method_that_is_not_supported_is_told_those_that_are(
+    client: TestClient, path: str, allowed: str
+) -> None:
+    response = client.put(path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)

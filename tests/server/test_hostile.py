@@ -1,11 +1,6 @@
 """A live server under attack: it refuses, it stays small, and it goes on serving."""
 
-import os
-import re
 import struct
-import subprocess
-import sys
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +10,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
@@ -23,9 +18,8 @@ from server.app import create_app
 from server.config import Config
 from tests.server.fakes import FakeFleet
 from tests.server.pictures import file_of, noise
+from tests.server.processes import running
 
-CASES = int(os.environ.get("DARKROOM_TEST_CASES", "60"))
-"""How many bodies the property-based test makes up."""
 EDITS, JSON, FORM = (
     "/v1/images/edits",
     {"content-type": "application/json"},
@@ -36,21 +30,8 @@ MEBIBYTE = 1 << 20
 
 @pytest.fixture
 def process(tmp_path: Path, registry: Any) -> Iterator[tuple[str, psutil.Process]]:
-    """A server process of its own over a fake fleet: where it is, and itself."""
-    command = [sys.executable, "-m", "tests.server.fake_server", str(tmp_path), "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert server.stderr
-    url = ""
-    while not url:
-        line = server.stderr.readline()
-        assert line, "the server ended before it was ready"
-        found = re.search(r"http://[\d.]+:\d+", line)
-        url = found[0] if found else ""
-    log = threading.Thread(target=server.stderr.read, daemon=True)
-    log.start()
-    yield url, psutil.Process(server.pid)
-    server.terminate()
-    server.wait(10)
+    with running(tmp_path) as server:
+        yield server
 
 
 def part(name: str, data: bytes) -> bytes:
@@ -152,7 +133,6 @@ def harmless(config: Config, registry: Any) -> Iterator[TestClient]:
 ANSWERS = {200, 400, 413}
 
 
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(pieces=PIECES, whole=st.booleans())
 def test_whatever_form_is_sent_is_answered(
     harmless: TestClient, pieces: list[bytes], whole: bool
@@ -176,14 +156,12 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(body=st.dictionaries(NAMES, VALUES, max_size=6))
 def test_whatever_json_is_sent_is_answered(harmless: TestClient, body: dict[str, Any]) -> None:
     sent = {"prompt": "a", "model": "gpt-image-1"} | body
     assert harmless.post(EDITS, json=sent).status_code in ANSWERS
 
 
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts=st.dictionaries(NAMES, st.text(max_size=12), max_size=4))
 def test_whatever_texts_are_sent_are_answered(harmless: TestClient, texts: dict[str, str]) -> None:
     sent = {"prompt": "a", "model": "flux-schnell"} | texts

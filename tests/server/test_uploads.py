@@ -1,13 +1,12 @@
 """Files of strangers: every kind of picture in its right colours, everything else refused."""
 
-import os
 import struct
 import zlib
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageCms
@@ -15,9 +14,6 @@ from PIL import ImageCms
 from server import errors
 from server.uploads import LONGEST_SIDE, MOST_PIXELS, check_type, decode, media_type
 from tests.server.pictures import file_of, noise, saved, upload, with_alpha
-
-CASES = int(os.environ.get("DARKROOM_TEST_CASES", "60"))
-"""How many files the property-based test makes up."""
 
 RGB = noise()
 
@@ -231,7 +227,6 @@ def test_types() -> None:
 SEEDS = [file_of(RGB[:8, :8], kind) for kind in ("PNG", "JPEG", "WEBP")]
 
 
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     data=st.sampled_from(SEEDS),
     cuts=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=8)), max_size=4),

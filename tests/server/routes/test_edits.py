@@ -529,33 +529,6 @@ def test_a_key_is_asked_for_before_the_body_is_read(config: Config, registry: Re
         assert post_raw(client, b"not a form").status_code == 401
 
 
-def test_better_suited_models_do_the_work_where_they_are_installed(
-    tmp_path: Any, registry: Registry, config: Config
-) -> None:
-    for name in ("fill", "kontext"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model_index.json").write_text("{}")
-    spec = registry.models["demo"]
-    named = spec.model_copy(update={"inpaint": "fill", "edit": "kontext"})
-    others = {name: spec.model_copy(update={"source": name}) for name in ("fill", "kontext")}
-    registry.models |= {"demo": named, **others}
-    fleet = FakeFleet()
-    with TestClient(create_app(config, registry, fleet)) as client:
-        (tmp_path / "kontext" / "model_index.json").rename(tmp_path / "later")
-        for file, model in ((CLEAR_LEFT, "fill"), (PLAIN, "demo"), (PLAIN, "kontext")):
-            data = {"prompt": "a", "model": "gpt-image-1", "strength": "0.3"}
-            response = client.post(PATH, files={"image": file}, data=data)
-            assert response.headers["x-darkroom-model"] == model
-            if model == "demo":
-                (tmp_path / "later").rename(tmp_path / "kontext" / "model_index.json")
-        assert response.headers["x-darkroom-ignored"] == "strength"
-    assert [(job.model, job.task, job.strength) for job in fleet.jobs] == [
-        ("fill", "inpaint", 0.3),
-        ("demo", "img2img", 0.3),
-        ("kontext", "edit", 1.0),
-    ]
-
-
 def test_nothing_stays_behind(edit: Any, config: Config) -> None:
     edit(("image", file_of(noise(300, 300))), n="0")
     edit(("image", file_of(noise(300, 300))))

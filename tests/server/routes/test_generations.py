@@ -351,7 +351,7 @@ def test_the_png_says_how_it_was_made(generate: Any) -> None:
     ("failure", "status", "code", "retry"),
     [
         (JobFailed("CUDA at /root/x.py"), 500, None, False),
-        (DoesNotFit("9 GiB"), 500, "insufficient_memory", False),
+        (DoesNotFit(512, 512), 500, "insufficient_memory", False),
         (WorkerLost(), 500, None, False),
         (ModelUnavailable("/root/weights"), 503, "model_unavailable", False),
         (JobCancelled(), 503, "server_is_overloaded", True),

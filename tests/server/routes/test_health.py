@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from starlette.testclient import TestClient
 
 from pipelines.registry import Registry
@@ -28,11 +30,14 @@ def test_readyz_tells_how_far_it_is(client: TestClient, fleet: FakeFleet) -> Non
     assert response.json()["ready"] is True
 
 
-def test_status(client: TestClient) -> None:
+def test_status(client: TestClient, fleet: FakeFleet) -> None:
+    fleet.device = replace(fleet.device, passes={1: 4, 8: 2}, busy_s=1.5, evictions=1, deaths=2)
     body = client.get("/status").json()
-    assert body["queue"] == {"depth": 0, "wait_s": 0.0}
+    assert body["queue"] == {"depth": 0, "wait_s": 0.0, "waiting": 0}
     (device,) = body["devices"]
     assert {"id", "pid", "state", "resident", "lanes", "images_done"} <= device.keys()
+    assert device["passes"] == {"1": 4, "8": 2}
+    assert (device["busy_s"], device["evictions"], device["deaths"]) == (1.5, 1, 2)
 
 
 def test_the_app_starts_and_stops_its_fleet(
