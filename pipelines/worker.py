@@ -10,7 +10,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from pipelines.messages import (
     Work,
 )
 from pipelines.policy import Policy
+from pipelines.probe import is_probe, probes
 from pipelines.pulse import Pulse
 from pipelines.times import Times, device_name
 
@@ -54,6 +55,8 @@ class Worker:
             self._said_by.register(fd, select.POLLIN)
         self._preloading = list(begin.preload)
         self._said: State | None = None
+        self._specs = {model: spec for model, (spec, _) in begin.models.items()}
+        self._probing = begin.device.startswith("cuda")
         self._told = Work({}, 0.0, 0)
         self._told_at = 0.0
         self._times = Times(begin.times, device_name(begin.device, begin.threads))
@@ -127,8 +130,19 @@ class Worker:
             too_large=self._too_large,
         )
         if state != self._said:
+            if self._probing:
+                self._probe(set(state.resident) - set(self._said.resident if self._said else ()))
             self._said = state
             self._connection.send(state)
+
+    def _probe(self, loaded: Collection[str]) -> None:
+        """Have passes of models measured of which nothing is known, before they are asked for."""
+        known = {key.partition(":")[0] for key in self._policy.curves.all()}
+        for model in loaded:
+            resident = self._pool.get(model)
+            if resident and known.isdisjoint(meeting.name for meeting in resident.meetings):
+                for job in probes(model, self._specs[model]):
+                    self._engine.submit(job)
 
     def _say_work(self, now: float) -> None:
         """What was done, once a second while there is something to do, and when all is done."""
@@ -142,6 +156,8 @@ class Worker:
             self._times.save(self._policy.curves, now)
 
     def _report(self, job_id: str, outcome: Image | Preview | JobError) -> None:
+        if is_probe(job_id):
+            return
         match outcome:
             case Image(width, height, pixels, seconds):
                 self._connection.send(Finished(job_id, width, height, seconds))
