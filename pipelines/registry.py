@@ -150,6 +150,8 @@ class Registry:
         self.files = {id: it.file for id, it in found.models.items()}
         """The file that defines each model."""
         self.models = {id: _spec(id, it) for id, it in found.models.items()}
+        self.bases: dict[str, str] = {}
+        """For a model that is one file, the model whose folder has what is not in it."""
         self._settle_configs()
         self._names = {id: [id] for id in self.models} | found.names
         self._matting = found.matting
@@ -225,8 +227,10 @@ class Registry:
                     told = self.models[told].config
                 if told is None:
                     raise RegistryError(f"{self.files[id]}: models.{id}.config: Field required")
-                known = told in self.models
-                folder = self.path(told) if known else _beside(self.files[id], told)
+                if told in self.models:
+                    self.bases[id], folder = told, self.path(told)
+                else:
+                    folder = _beside(self.files[id], told)
                 self.models[id] = spec.model_copy(update={"config": str(folder)})
 
     def preloaded(self) -> Iterator[str]:

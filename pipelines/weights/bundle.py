@@ -160,6 +160,8 @@ def _made_now(place: Path, model: str, begin: Begin) -> Manifest:
 
 def _entry(registry: Registry, model: str, source: str) -> str:
     keys = registry.models[model].model_dump(mode="json", exclude_unset=True) | {"source": source}
+    if model in registry.bases:
+        keys["config"] = registry.bases[model]  # here it is a folder of this machine's
     first_of = [
         name for name in registry.names if name != model and registry.preferences(name)[0] == model
     ]

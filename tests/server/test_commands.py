@@ -89,6 +89,8 @@ def test_a_single_file_is_served_like_another(run: Run) -> None:
     refused(run("import", "download", "--as", "../x", "--like", "demo"), "cannot be a model's id")
     result = run("import", "my.safetensors", "--as", "mine", "--like", "tiny", "--link")
     assert result.exit_code == 0, result.output
+    assert Registry(Path("weights.yaml"), Path("models")).resolve("mine") is None
+    run("import", "download", "--as", "tiny")  # has what is not in the file
     registry = Registry(Path("weights.yaml"), Path("models"))
     assert registry.resolve("mine") == "mine"
     assert registry.path("mine").name == "my.safetensors"

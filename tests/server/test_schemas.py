@@ -12,7 +12,15 @@ from server.errors import InvalidRequest
 from server.kinds import Boolean, Choice, Integer, Kind, Number, OnlyFalse, OnlyOne, Text
 from server.profiles import DALL_E_2, FAMILIES
 from server.references import OneReference, References, Uploads
-from server.schemas import MEANINGS, REFERENCE, endpoint_schema, schema_of, table_schema, union
+from server.schemas import (
+    LORA,
+    MEANINGS,
+    REFERENCE,
+    endpoint_schema,
+    schema_of,
+    table_schema,
+    union,
+)
 from server.sizes import FixedSize, FreeSize, ListedSize
 
 ENDPOINTS = (GENERATIONS, EDITS, JSON_EDITS, VARIATIONS)
@@ -54,7 +62,7 @@ def reads(kind: Kind, value: object) -> bool:
 
 
 def fits(schema: Any, value: object) -> bool:
-    components = {"components": {"schemas": {"ImageReference": REFERENCE}}}
+    components = {"components": {"schemas": {"ImageReference": REFERENCE, "Lora": LORA}}}
     return Draft202012Validator({**schema, **components}).is_valid(value)  # type: ignore[no-any-return]
 
 
