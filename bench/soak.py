@@ -37,7 +37,7 @@ async def ask(client: httpx.AsyncClient, rng: random.Random, answers: Counter[st
         "steps": rng.choice([4, 8, 20]),
         "n": rng.choice([1, 1, 1, 2]),
         "response_format": rng.choice(["url", "b64_json"]),
-        "stream": rng.random() < 0.1,
+        "stream": False,
     }
     timeout = rng.uniform(0.05, 0.5) if rng.random() < LEAVES else 300
     try:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from pipelines.core import Image, Job, Preview, WorkerLost
+from pipelines.core import Image, Job, JobCancelled, Preview, WorkerLost
 from pipelines.messages import (
     Begin,
     Cancel,
@@ -75,12 +75,14 @@ class Fleet:
         await asyncio.gather(*(device.gone.wait() for device in self._devices))
 
     def kill(self) -> None:
-        """End every worker at once."""
+        """End every worker at once, and with them what was accepted."""
         self._draining = self._over = True
         if self._watch is not None:
             self._watch.cancel()
         for device in self._devices:
             device.kill()
+        for ticket in list(self._tickets):
+            self._fail(ticket, JobCancelled())
 
     def submit(
         self, jobs: Sequence[Job], show: Show | None = None, within_s: float = math.inf

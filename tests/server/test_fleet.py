@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import yaml
 
-from pipelines.core import Job, ModelUnavailable, WorkerLost
+from pipelines.core import Job, JobCancelled, ModelUnavailable, WorkerLost
 from pipelines.registry import Registry
 from server.config import Config
 from server.errors import Draining, NoDevice, QueueFull
@@ -41,13 +42,15 @@ def registry(tiny_registry: Registry, tmp_path_factory: pytest.TempPathFactory) 
 
 @asynccontextmanager
 async def serving(registry: Registry, **settings: object) -> AsyncIterator[Fleet]:
-    fleet = Fleet(Config(**{"devices": ("cpu",)} | settings), registry)
-    await fleet.start()
-    try:
-        yield fleet
-    finally:
-        fleet.kill()
-        await asyncio.wait_for(fleet.stop(), 20)
+    with TemporaryDirectory() as data_dir:
+        config = Config(**{"devices": ("cpu",), "data_dir": Path(data_dir)} | settings)
+        fleet = Fleet(config, registry)
+        await fleet.start()
+        try:
+            yield fleet
+        finally:
+            fleet.kill()
+            await asyncio.wait_for(fleet.stop(), 20)
 
 
 def with_fleet(test: Callable[[Fleet], Awaitable[None]], registry: Registry, **settings: object):
@@ -189,6 +192,17 @@ def test_a_full_queue_takes_nothing_and_draining_finishes_everything(registry: R
     with_fleet(story, registry, max_queue=4)
 
 
+def test_what_is_killed_leaves_nobody_waiting(registry: Registry) -> None:
+    async def story(fleet: Fleet) -> None:
+        accepted = fleet.submit([JOB])[0]
+        fleet.kill()
+        with pytest.raises(JobCancelled):
+            await accepted
+        await asyncio.wait_for(fleet.stop(), 20)
+
+    with_fleet(story, registry)
+
+
 def test_two_workers_share_the_work_and_the_cores(registry: Registry) -> None:
     async def story(fleet: Fleet) -> None:
         await until(lambda: fleet.status().ready)
@@ -208,12 +222,12 @@ def test_a_worker_that_hangs_is_replaced(registry: Registry) -> None:
     async def story(fleet: Fleet) -> None:
         await until(lambda: fleet.status().ready)
         in_peace = await image(fleet, JOB)
-        running = fleet.submit([replace(JOB, id="r", steps=300)])[0]
+        running = fleet.submit([replace(JOB, id="r", steps=3000)])[0]
         await until(lambda: fleet.status().devices[0].lanes == 1)
         pid = fleet.status().devices[0].pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        await until(lambda: fleet.status().devices[0].deaths == 1)
+        await until(lambda: fleet.status().devices[0].deaths == 1, within_s=180)
         assert len((await running).pixels) == 3 * 64 * 64
         assert same(await image(fleet, replace(JOB, id="after")), in_peace)
 
