@@ -222,7 +222,8 @@ def test_a_worker_that_hangs_is_replaced(registry: Registry) -> None:
     async def story(fleet: Fleet) -> None:
         await until(lambda: fleet.status().ready)
         in_peace = await image(fleet, JOB)
-        running = fleet.submit([replace(JOB, id="r", steps=3000)])[0]
+        await until(lambda: fleet.status().devices[0].lanes == 0)  # what comes next is the next job
+        running = fleet.submit([replace(JOB, id="r", steps=1000)])[0]
         await until(lambda: fleet.status().devices[0].lanes == 1)
         pid = fleet.status().devices[0].pid
         assert pid is not None
