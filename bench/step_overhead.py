@@ -38,9 +38,9 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     print(f"{platform.machine()}, {os.cpu_count()} cores, 1 thread; milliseconds a step, median")
-    print("lanes  " + "".join(f"{family:>8}" for family in tiny.FAMILIES) + "    wanted")
+    print("lanes  " + "".join(f"{family:>8}" for family in tiny.FIRST) + "    wanted")
     with tempfile.TemporaryDirectory() as folder:
-        engines = [(family, engine(idle_model(family, Path(folder)))) for family in tiny.FAMILIES]
+        engines = [(family, engine(idle_model(family, Path(folder)))) for family in tiny.FIRST]
     for lanes in (1, 2, 4, 8, 16, 32):
         row = [1000 * a_step(one, family, lanes, steps) for family, one in engines]
         cells = "".join(f"{milliseconds:8.2f}" for milliseconds in row)
