@@ -36,9 +36,10 @@ async def ask(client: httpx.AsyncClient, rng: random.Random, answers: Counter[st
         "size": rng.choice(["256x256", "512x512", "1024x1024"]),
         "steps": rng.choice([4, 8, 20]),
         "n": rng.choice([1, 1, 1, 2]),
-        "response_format": rng.choice(["url", "b64_json"]),
-        "stream": False,
+        "stream": rng.random() < 0.1,
     }
+    if not body["stream"]:  # which has no links
+        body["response_format"] = rng.choice(["url", "b64_json"])
     timeout = rng.uniform(0.05, 0.5) if rng.random() < LEAVES else 300
     try:
         answer = await client.post("/v1/images/generations", json=body, timeout=timeout)

@@ -64,14 +64,15 @@ class Shares:
         """The clock shares the seconds out among those present, and who left ahead of it."""
         away = self._had.keys() - self._present
         ahead = sorted((self._had[c], c) for c in away if self._had[c] > self._clock)
-        weight = sum(self._weights[caller] for caller in {*self._present, *(c for _, c in ahead)})
-        for had, caller in ahead:
-            until_then = (had - self._clock) * weight
+        sharing = [*self._present, *(caller for _, caller in reversed(ahead))]
+        for had, _ in ahead:
+            # Summed anew: what subtraction leaves of nothing would be divided by.
+            until_then = (had - self._clock) * sum(self._weights[caller] for caller in sharing)
             if until_then > seconds:
                 break
             self._clock, seconds = had, seconds - until_then
-            weight -= self._weights[caller]
-        self._clock += seconds / weight if weight > 0 else seconds
+            sharing.pop()
+        self._clock += seconds / (sum(self._weights[caller] for caller in sharing) or 1.0)
 
     def order(self, waiting: Sequence[W], work: Callable[[W], float], now: float) -> list[W]:
         """The most urgent first. `work` is the seconds that remain of one, on a device alone."""

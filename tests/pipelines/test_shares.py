@@ -63,3 +63,14 @@ def test_long_work_does_not_starve_among_callers_that_come_again_and_again() -> 
             break
         shares.charge(first, 1.0, 1.0)
     assert first == "long"
+
+
+def test_the_clock_does_not_run_away_when_all_have_left() -> None:
+    shares = Shares()
+    for caller, weight in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
+        order(shares, Waiting(caller, weight=weight))
+        shares.charge(caller, weight, 1.0)
+    order(shares)
+    for _ in range(100):
+        shares.charge("a", 0.1, 1.0)
+    assert shares._clock <= 103 / 0.1
