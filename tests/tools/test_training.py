@@ -50,12 +50,21 @@ def test_folding_the_norm_changes_nothing() -> None:
 
 def test_a_stage_resumes_where_it_stopped(tmp_path: Path) -> None:
     part = nn.Linear(2, 2)
-    stage = Stage("some", tmp_path, 1e6, torch.device("cpu"), spent=5.0, step=7)
+    stage = Stage("some", tmp_path, 9, torch.device("cpu"), spent=5.0, step=7)
     stage.save({"part": part})
-    again, other = Stage("some", tmp_path, 1e6, torch.device("cpu")), nn.Linear(2, 2)
+    again, other = Stage("some", tmp_path, 9, torch.device("cpu")), nn.Linear(2, 2)
     again.resume({"part": other})
     assert (again.spent, again.step) == (5.0, 7)
     assert torch.equal(part.weight, other.weight)
+    assert list(again.steps({"part": other}, [])) == [7, 8]
+    assert list(again.steps({"part": other}, [])) == []
+
+
+def test_a_resumed_stage_sees_other_examples_than_its_first_steps_did(tmp_path: Path) -> None:
+    device = torch.device("cpu")
+    first = Stage("some", tmp_path, 9, device).resume({}).random()
+    Stage("some", tmp_path, 9, device, step=7).save({})
+    assert Stage("some", tmp_path, 9, device).resume({}).random() != first
 
 
 def test_noise_levels_cover_the_distribution() -> None:

@@ -16,27 +16,24 @@ from .stage import Stage
 from .text import train_text
 
 COMPOSITES = 0.25  # composites made for every scene
-SHARES = {"autoencoder": 0.13, "text": 0.09, "flow": 0.78}
+STEPS = {"autoencoder": 2_000, "text": 1_100, "flow": 8_000}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make, where, and in how much time."""
+    """What to make, where, and how much of it."""
 
     out: Path
     work: Path
     seed: int
-    minutes: float
+    scale: float
     scenes: int
-    flow_minutes: float | None
     device: torch.device
 
     def stage(self, name: str) -> Stage:
-        """A stage with its share of the time."""
-        minutes = self.minutes * SHARES[name]
-        if name == "flow" and self.flow_minutes is not None:
-            minutes = self.flow_minutes
-        return Stage(name, self.work, 60 * minutes, self.device)
+        """A stage with its number of steps."""
+        steps = max(1, round(STEPS[name] * self.scale))
+        return Stage(name, self.work, steps, self.device, self.seed)
 
 
 def arguments() -> Plan:
@@ -51,10 +48,7 @@ def arguments() -> Plan:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--minutes", type=float, default=120, help="for all the training, on two CPU cores"
-    )
-    parser.add_argument(
-        "--flow-minutes", type=float, help="for the flow model instead of its share"
+        "--scale", type=float, default=1, help="on every stage's number of steps; 0.01 for a trial"
     )
     parser.add_argument("--scenes", type=int, default=24_000, help="in the training set")
     found = parser.parse_args()
@@ -67,11 +61,11 @@ def make(plan: Plan) -> None:
     plan.work.mkdir(parents=True, exist_ok=True)
     random.seed(plan.seed)
     torch.manual_seed(plan.seed)
-    vae = train_autoencoder(plan.stage("autoencoder"), plan.seed)
-    encoders = train_text(plan.stage("text"), plan.seed)
+    vae = train_autoencoder(plan.stage("autoencoder"))
+    encoders = train_text(plan.stage("text"))
     scenes, latents, mixed = encode_all(vae, plan.scenes, COMPOSITES, plan.seed, plan.work)
     pairs = Pairs(scenes, latents, encoders, mixed)
-    flow = train_flow(plan.stage("flow"), pairs, plan.seed)
+    flow = train_flow(plan.stage("flow"), pairs)
     export(assemble(vae, encoders, flow), plan.out)
     shutil.copy(plan.work / "training_log.jsonl", plan.out.with_name("training_log.jsonl"))
 

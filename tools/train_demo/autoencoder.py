@@ -118,13 +118,12 @@ def reconstruction_loss(made: Tensor, images: Tensor) -> Tensor:
     )
 
 
-def train_autoencoder(stage: Stage, seed: int) -> AutoencoderTiny:
-    """Trains until the stage's time is up, resuming if it was begun; returns the folded model."""
-    rng = random.Random(seed + stage.step)
+def train_autoencoder(stage: Stage) -> AutoencoderTiny:
+    """Trains the steps that the stage has left; returns the folded model."""
     model = Bottleneck().to(stage.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     muon, adam = optimizers(model, RATE, RATE)
     parts = {"model": model, "muon": muon, "adam": adam}
-    stage.resume(parts)
+    rng = stage.resume(parts)
     compiled = torch.compile(model)
     for _ in stage.steps(parts, [muon, adam]):
         if stage.progress > FREEZE:

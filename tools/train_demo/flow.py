@@ -143,14 +143,13 @@ class Velocity(nn.Module):
         return (errors * weights).sum() / weights.sum(), errors.mean().detach()
 
 
-def train_flow(stage: Stage, pairs: Pairs, seed: int) -> FluxTransformer2DModel:
-    """Trains until the stage's time is up, resuming if begun; returns the averaged weights."""
-    rng = random.Random(seed + stage.step)
+def train_flow(stage: Stage, pairs: Pairs) -> FluxTransformer2DModel:
+    """Trains the steps that the stage has left; returns the averaged weights."""
     model = flux_model().to(stage.device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
     muon, adam = optimizers(model, RATE, SMALL_RATE)
     parts = {"model": model, "average": average, "muon": muon, "adam": adam}
-    stage.resume(parts)
+    rng = stage.resume(parts)
     measure = torch.compile(Velocity(model, stage.device))
     for _ in stage.steps(parts, [muon, adam]):
         with torch.autocast(stage.device.type, torch.bfloat16):

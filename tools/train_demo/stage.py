@@ -1,6 +1,11 @@
-"""One timed, resumable stage of training: its clock, its log and its checkpoints."""
+"""One resumable stage of training: its steps, its log and its checkpoints.
+
+A stage lasts a number of steps, not of minutes: the same seed makes the same model on a slow
+machine as on a fast one. It does not know what is trained.
+"""
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,19 +15,20 @@ from typing import Any
 import torch
 
 WARM_UP = 100  # steps
-DECAY = 0.35  # a share of the stage's time
+DECAY = 0.35  # a share of the stage's steps
 SAVE_EVERY = 120.0  # seconds
 LOG_EVERY = 15.0
 
 
 @dataclass
 class Stage:
-    """A stage's wall clock (seconds, kept over resumption) and its files under a work directory."""
+    """A stage's count of steps and wall clock (seconds), and its files under a work directory."""
 
     name: str
     work: Path
-    seconds: float
+    last: int  # how many steps it has
     device: torch.device
+    seed: int = 0
     spent: float = 0.0
     step: int = 0
     _losses: list[float] = field(default_factory=list)
@@ -36,18 +42,25 @@ class Stage:
 
     @property
     def progress(self) -> float:
-        """The share of the stage's time that has passed, 0 to 1."""
-        return min(self.spent / self.seconds, 1.0)
+        """The share of the stage's steps that were made, 0 to 1."""
+        return min(self.step / self.last, 1.0)
 
     @property
     def rate(self) -> float:
         """The factor on the learning rate: warm-up, plateau, linear decay to zero."""
         return max(min(1.0, (self.step + 1) / WARM_UP, (1 - self.progress) / DECAY), 1e-3)
 
-    def resume(self, parts: dict[str, Any]) -> None:
-        """Loads the last checkpoint, if there is one, into parts that have load_state_dict."""
-        if not self.path.exists():
-            return
+    def resume(self, parts: dict[str, Any]) -> random.Random:
+        """Loads the last checkpoint, if any, into parts that have load_state_dict.
+
+        Seeds torch's generator, and returns one, for the steps from there on.
+        """
+        if self.path.exists():
+            self._load(parts)
+        torch.manual_seed(self.seed + self.step)
+        return random.Random(self.seed + self.step)
+
+    def _load(self, parts: dict[str, Any]) -> None:
         saved = torch.load(self.path, map_location=self.device, weights_only=True)
         self.spent, self.step = saved.pop("spent"), saved.pop("step")
         self._saved = self._logged = self.spent
@@ -69,7 +82,7 @@ class Stage:
     def steps(
         self, parts: dict[str, Any], optimizers: list[torch.optim.Optimizer]
     ) -> Iterator[int]:
-        """Counts steps until the time is up; sets the learning rates; saves parts now and then."""
+        """Counts the steps that are left; sets the learning rates; saves parts now and then."""
         first, last = self.step, time.monotonic()
         while self.progress < 1:
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):

@@ -131,15 +131,14 @@ def accuracy(logits: list[Tensor], classes: Tensor) -> float:
     return (read == classes).all(dim=1).float().mean().item()
 
 
-def train_text(stage: Stage, seed: int) -> TextEncoders:
-    """Trains until the stage's time is up, resuming if it was begun."""
+def train_text(stage: Stage) -> TextEncoders:
+    """Trains the steps that the stage has left."""
     assert len(CLASSES) == len(ATTRIBUTES)
-    rng = random.Random(seed + stage.step)
     encoders, reader = TextEncoders().to(stage.device), Reader().to(stage.device)
     model = nn.ModuleDict({"encoders": encoders, "reader": reader})
     muon, adam = optimizers(model, RATE, TABLE_RATE)
     parts = {"model": model, "muon": muon, "adam": adam}
-    stage.resume(parts)
+    rng = stage.resume(parts)
     for _ in stage.steps(parts, [muon, adam]):
         texts, classes = examples(rng, BATCH)
         classes = classes.to(stage.device)
