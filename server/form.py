@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import IO
 
 from multipart import (
     MultipartError,
@@ -34,6 +33,8 @@ MOST_TEXT_BYTES = 1 << 20
 MOST_PARTS = 100
 MOST_BOUNDARY = 200
 """Characters; RFC 2046 allows 70."""
+NULL = b"null"
+"""What a part says that might as well have been left out, as in JSON."""
 MOST_HEADER_BYTES = 4096
 
 _UNREADABLE = (
@@ -54,7 +55,7 @@ class _Form:
     @property
     def parameters(self) -> dict[str, object]:
         """Everything as a table of parameters reads it; the text "null" is what JSON's null is."""
-        values = ((name, _value(data)) for name, data in self.texts.items() if data != b"null")
+        values = ((name, _value(data)) for name, data in self.texts.items() if data != NULL)
         return dict(values) | dict(self.files)
 
     def keep(self, upload: Upload, name: str, most: int) -> None:
@@ -64,6 +65,12 @@ class _Form:
         files.append(upload)
         if len(files) > most:
             raise too_many(name, most, len(files))
+
+    def drop(self, upload: Upload, name: str) -> None:
+        """A file that was none."""
+        self.files[name].remove(upload)
+        if not self.files[name]:
+            del self.files[name]
 
 
 async def read_form(request: Request, scratch: Scratch, files: Mapping[str, int]) -> Sent:
@@ -136,7 +143,7 @@ def _begin(
         filename=segment.filename or "",
     )
     form.keep(upload, name, files[name])
-    return _File(name, upload.file)
+    return _File(name, upload)
 
 
 @dataclass(slots=True)
@@ -161,7 +168,7 @@ class _Text:
 @dataclass(slots=True)
 class _File:
     name: str
-    file: IO[bytes]
+    upload: Upload
     size: int = 0
 
     async def add(self, data: bytes, scratch: Scratch) -> None:
@@ -172,10 +179,14 @@ class _File:
                 f"{MOST_FILE_BYTES >> 20} MB.",
                 self.name,
             )
-        await scratch.write(self.file, data)
+        await scratch.write(self.upload.file, data)
 
     def end(self, form: _Form) -> None:
-        self.file.seek(0)
+        file = self.upload.file
+        file.seek(0)
+        if self.size == len(NULL) and not self.upload.filename and file.read() == NULL:
+            form.drop(self.upload, self.name)
+        file.seek(0)
 
 
 def _value(data: bytes) -> object:

@@ -278,7 +278,7 @@ def test_streams(edit: Any) -> None:
         ({"model": None, "input_fidelity": "high"}, ["b64_json"]),
         ({"model": "dall-e-2"}, ["url"]),
         ({"model": "flux-schnell"}, ["url"]),
-        ({"model": "null", "n": "null", "size": "null", "seed": "null"}, ["url"]),
+        ({"model": "null", "n": "null", "size": "null", "seed": "null", "mask": "null"}, ["url"]),
     ],
 )
 def test_defaults_follow_the_family(edit: Any, texts: dict[str, Any], shape: list[str]) -> None:
