@@ -69,13 +69,17 @@ class Bench:
 
     def __init__(self, model: Resident, device: str) -> None:
         self.model = model
-        self.policy = _Measuring()
+        self.policy = Policy()
         pool = Pool(lambda *_: model, lambda: None)
         while pool.get("m") is None:
             pool.make_way(())
             pool.land()
         self.done: dict[str, float] = {}
         self.engine = Engine(pool, self.policy, stopwatch(device), self._report)
+
+    def use(self, policy: Policy) -> None:
+        """From now on, another policy."""
+        self.policy = self.engine._policy = self.engine.passes._policy = policy
 
     def _report(self, job_id: str, outcome: object) -> None:
         if not isinstance(outcome, Image):
@@ -173,17 +177,18 @@ def timed(work: Callable[[], object]) -> float:
 
 def passes_by_rows(bench: Bench, shape: Shape) -> None:
     """Milliseconds of a denoiser's pass, and what a row costs in company against alone."""
+    measuring = _Measuring()
+    bench.use(measuring)
     for lanes in ROWS:
         bench.run([a_job(shape, n, steps=min(8, shape.steps)) for n in range(lanes)])
     prefix = {m.name for m in bench.model.meetings if m.join.stage is Stage.DENOISE}
-    for key, curve in bench.policy.measured.all().items():
+    for key, curve in measuring.measured.all().items():
         if key.split(":")[0] in prefix and len(curve.seconds) > 1:
             least = min(curve.seconds)
             for rows, seconds in sorted(curve.seconds.items()):
                 gain = (curve.seconds[least] / least) / (seconds / rows)
                 print(f"  {rows:2} rows: {1000 * seconds:8.2f} ms a pass, {gain:.2f}x per row; "
                       f"{curve.row_bytes / 2**20:.0f} MiB a row")  # fmt: skip
-    bench.policy.measured = Curves()
 
 
 def beside_bare(bench: Bench, shape: Shape, bare: float) -> None:
@@ -213,7 +218,7 @@ def text_cache(bench: Bench, shape: Shape) -> None:
 
 def short_among_long(bench: Bench, shape: Shape) -> None:
     """Poisson at 0.8 load, 4 and 28 steps: the engine's order against one at a time."""
-    bench.engine._policy = bench.engine.passes._policy = Policy()
+    bench.use(Policy())
     alone = {n: bench.run([a_job(shape, 400, steps=n)]) for n in (4, 28)}
     rate = 0.8 / statistics.mean(alone.values())
     rng, at, jobs = random.Random(0), 0.0, []
