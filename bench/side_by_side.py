@@ -22,17 +22,21 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 import yaml
+from diffusers import FluxPipeline, FluxTransformer2DModel
 
 from bench.load import Request, at_once, latencies, poisson, rival
 from tests import tiny
 from tests.conftest import entry
 from tests.live import serving
 
-SMALL, PROPORTIONAL = "64x64", "256x256"
+SMALL, PROPORTIONAL = "64x64", "512x512"
 CLIENTS = 16
-STEPS = 20
+STEPS, FEW = 20, 4
 SHORT, LONG = 8, 40
-OVERLOAD = (60, 100, 140)  # steps: long enough that what is measured is not HTTP
+OVERLOAD = (12, 20, 28)
+DEEP = {"num_layers": 8, "num_single_layers": 16}
+"""Layers, so that a pass takes some 10 ms: beside passes of 1 ms, what every lane does by itself
+between two of them would be measured."""
 LONG_SHARE = 5  # one in so many is long
 
 
@@ -97,11 +101,11 @@ def mixed(bench: Bench) -> None:
 
 def proportional(bench: Bench) -> None:
     """A size at which a pass takes as much longer as it has more rows: company cannot help."""
-    rate = 0.8 * bench.capacity(PROPORTIONAL, STEPS)
+    rate = 0.8 * bench.capacity(PROPORTIONAL, FEW)
     means: dict[str, list[float]] = {name: [] for name in ("ours", "lock")}
     for number, names in bench.each_round(*means):
         count = max(20, int(rate * bench.seconds))
-        asked = poisson(rate, count, random.Random(number), [STEPS], PROPORTIONAL)
+        asked = poisson(rate, count, random.Random(number), [FEW], PROPORTIONAL)
         for name in names:
             found = latencies(bench.urls[name], asked)
             means[name].append(statistics.mean(took for _, took in found))
@@ -126,26 +130,35 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, 1 thread each; torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         bench = Bench(start(Path(folder), servers), asked.rounds, asked.seconds)
-        for size in (SMALL, PROPORTIONAL):
+        for size, steps in ((SMALL, STEPS), (PROPORTIONAL, FEW)):
             for url in bench.urls.values():
-                at_once(url, [Request(0, STEPS, size, n) for n in range(2 * CLIENTS)], CLIENTS)
+                at_once(url, [Request(0, steps, size, n) for n in range(2 * CLIENTS)], CLIENTS)
         for name in asked.only:
             MEASURES[name](bench)
 
 
 def start(folder: Path, servers: ExitStack) -> dict[str, str]:
     """Every server, by name."""
-    weights = tiny.build("flux", folder)
+    weights = str(deepened(tiny.build("flux", folder)))
     file = folder / "weights.yaml"
-    native = {"smallest": 64, "largest": 256, "multiple": 16}
-    spec = entry("flux") | {"preload": True, "native": native}
+    native = {"smallest": 64, "largest": 512, "multiple": 16}
+    spec = entry(weights) | {"preload": True, "native": native}
     file.write_text(yaml.safe_dump({"models": {"m": spec}}))
     options = ["--weights", str(file), "--devices", "cpu", "--max-queue", "1000"]
     log = subprocess.DEVNULL
     urls = {"ours": servers.enter_context(serving(folder / "data", *options, log=log))}
     for way in ("lock", "scoped", "window"):
-        urls[way] = servers.enter_context(rival(way, str(weights), threads=1))
+        urls[way] = servers.enter_context(rival(way, weights, threads=1))
     return urls
+
+
+def deepened(weights: Path) -> Path:
+    """The same pipeline, with more layers."""
+    pipe = FluxPipeline.from_pretrained(weights)
+    pipe.transformer = FluxTransformer2DModel.from_config({**pipe.transformer.config, **DEEP})
+    folder = weights.with_name("deep")
+    pipe.save_pretrained(folder, safe_serialization=True)
+    return folder
 
 
 def p95(values: Iterable[float]) -> float:
