@@ -1,35 +1,34 @@
-"""The simulator is given what the worker kept on disk."""
+"""The simulator is given what the engine measured, beside the time that is set."""
 
 from pathlib import Path
 
 import pytest
 
-from bench.agreement import LONG, SHORT, kinds_of, shape_of, simulate
+from bench.agreement import LONG, SHORT, STEP, job, kinds_of, paced_model, simulate
+from bench.gpu import Bench
 from bench.simulation.arrivals import Arrival
-from pipelines.curves import Curves
-from pipelines.times import Times
+from pipelines.joins import Stage
 
 
-def kept(folder: Path) -> Path:
-    curves = Curves()
-    for key, seconds in (("text_encoder@1:a", 0.25), ("text_encoder_2@1:b", 0.5)):
-        curves[key].observe(1, seconds)
-    curves["vae@1:c"].observe(1, 0.125)
-    curves["transformer@1:d"].observe(1, 1.0)
-    curves["transformer@1:d"].observe(4, 1.6)
-    Times(folder, "cpu").save(curves, now=1e9)
-    (file,) = folder.iterdir()
-    return file
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(paced_model(tmp_path_factory.mktemp("agreement")), "cpu")
 
 
-def test_measured_times_make_a_shape(tmp_path: Path) -> None:
-    shape = shape_of(kept(tmp_path))
-    assert [shape.step.at(rows) for rows in (1, 3, 4)] == pytest.approx([1.0, 1.4, 1.6])
-    assert shape.alone_s(SHORT) == 0.75 + SHORT + 0.125
-
-
-def test_the_same_requests_are_simulated(tmp_path: Path) -> None:
-    short, long = kinds_of(shape_of(kept(tmp_path)))
+def test_what_was_measured_of_the_other_passes_makes_a_shape(bench: Bench) -> None:
+    stages = {meeting.name: meeting.join.stage for meeting in bench.model.meetings}
+    seconds = {Stage.ENCODE: 0.25, Stage.DENOISE: 9.0, Stage.DECODE: 0.125}
+    for name, stage in stages.items():
+        bench.policy.curves[f"{name}:1"].observe(1, seconds[stage])
+    encoders = list(stages.values()).count(Stage.ENCODE)
+    short, long = kinds_of(bench)
+    assert encoders == 2
+    alone = 0.5 + SHORT * STEP.at(1) + 0.125
+    assert short.shape.alone_s(SHORT) == pytest.approx(alone)
     figures = simulate((short, long), [Arrival(0.0, short, ""), Arrival(100.0, long, "")])
     assert figures.images == 2
-    assert figures.passes == figures.mean == pytest.approx((SHORT + LONG) / 2 + 0.875)
+    assert figures.mean == pytest.approx(0.625 + (SHORT + LONG) / 2 * STEP.at(1))
+
+
+def test_a_step_takes_what_it_is_set_to(bench: Bench) -> None:
+    assert bench.run([job("one", 4)]) > 4 * STEP.at(1)
