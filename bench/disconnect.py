@@ -2,8 +2,8 @@
 
     python -m bench.disconnect [--rounds 20]
 
-The shipped demo model. A second job at a lane's end says when the first lane is free: nothing is
-polled faster than the server answers `/status`, so the figures are upper bounds.
+The shipped demo model. `/status` says when the lanes are free, and is asked no faster than the
+server answers: the figures are upper bounds.
 """
 
 import argparse

@@ -59,6 +59,11 @@ def remove(modules: Sequence[torch.nn.Module], name: str) -> None:
             changed(module)
 
 
+def weigh(module: torch.nn.Module, name: str) -> int:
+    """Bytes of what an adapter has in a module."""
+    return sum(it.nbytes for path, it in module.named_parameters() if name in path.split("."))
+
+
 def _layers(module: torch.nn.Module) -> list[Any]:
     """Those that peft has wrapped; looked for once, a denoiser has thousands of modules."""
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -1,10 +1,19 @@
-"""How much memory a device has, in bytes."""
+"""Which devices an address means, and how much memory each has, in bytes."""
 
 import os
 from pathlib import Path
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Of a container: files with a number, or `max`."""
+
+
+def settle(address: str) -> list[str]:
+    """The devices behind an address: several, or the CPU, for `auto`; otherwise itself."""
+    import torch
+
+    if address != "auto":
+        return [address]
+    return [f"cuda:{n}" for n in range(torch.cuda.device_count())] or ["cpu"]
 
 
 def memory_of(device: str) -> int:

@@ -1,21 +1,25 @@
 """The modules in a device's memory: a text encoder or an autoencoder of several models, once.
 
 Knows files, modules and how far they have come; not which models are kept. What no pipeline uses
-any more is forgotten by itself.
+any more is forgotten by itself, or goes to a keeper.
 """
 
 import filecmp
+import gc
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import torch
 from diffusers.hooks import apply_group_offloading
 
 from pipelines.footprints import Component, components_of, size_of
-from pipelines.plans import plan
+from pipelines.keeping import Keeper
+from pipelines.plans import plan, remedy
+from pipelines.quantizations import able
+from pipelines.quantizing import weigh
 from pipelines.registry import ModelSpec
 
 _State = tuple[tuple[int, int, int], ...] | None
@@ -29,13 +33,17 @@ def _ignore(fraction: float) -> None:
 class Shelf:
     """What one device has of the components of models, found by what their files look like."""
 
-    def __init__(self, device: str, budget: float = inf) -> None:
-        """`budget`: the bytes that a model may take, by which it is kept whole or streamed."""
+    def __init__(self, device: str, budget: float = inf, keeper: Keeper | None = None) -> None:
+        """`budget`: the bytes that a model may take, by which it is kept whole or streamed;
+        `keeper`: what has the modules that are given up."""
         self._device = device
         self._budget = budget
+        self._keeper = keeper
+        self._pipes: WeakSet[Any] = WeakSet()
         self._modules: WeakValueDictionary[str, torch.nn.Module] = WeakValueDictionary()
         self._read: WeakKeyDictionary[torch.nn.Module, tuple[Component, _State]]
         self._read = WeakKeyDictionary()
+        self._sizes: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
         self._held: list[torch.nn.Module] = []
         self._parts: dict[str, int] = {}
         self._total = self._moved = 0
@@ -44,18 +52,43 @@ class Shelf:
     def planned(self, spec: ModelSpec, place: Path) -> Mapping[str, Component]:
         """The components of a model's folder or file, as they will be kept here."""
         budget = inf if self._device == "cpu" else self._budget
-        return plan(spec.offload, components_of(spec, place), budget).components
+        there = able(self._device)
+        found = components_of(spec, place)
+        return plan(spec.offload, found, budget, spec.quantization, there).components
+
+    def remedy(self, spec: ModelSpec, place: Path) -> str:
+        """What would make a model fit here that does not. Raises what `planned` does."""
+        there = able(self._device)
+        return remedy(components_of(spec, place), self._budget, self._device != "cpu", there)
 
     def expect(self, wanted: Iterable[Component], tell: Callable[[float], None]) -> None:
         """A model is about to be loaded: what is here of it stays, until it has `arrived`."""
         here, missing = [], {}
         for it in wanted:
-            if (module := self._modules.get(it.name)) is not None:
+            module = self._modules.get(it.name)
+            if module is not None:
                 here.append(module)
-            else:
+            if module is None or self._keeps(it.name):
                 missing[it.name] = it.size
         self._held, self._tell = here, tell
         self._total, self._moved, self._parts = size_of(missing), 0, {}
+
+    def give_up(self, pipes: list[Any]) -> None:
+        """Drop what only these pipelines have, and the model that is expected has not; empties the
+        list. What may be asked for again stays in the host's memory, where there is a keeper."""
+        if self._keeper is not None:
+            self._keep(self._keeper, pipes)
+        pipes.clear()
+        gc.collect()  # the parts of a pipeline refer to each other
+
+    def _keep(self, keeper: Keeper, pipes: list[Any]) -> None:
+        own = {it for pipe in pipes for it in _modules(pipe) if it in self._read}
+        self._pipes.difference_update(pipes)
+        alone = own.difference(self._held, *map(_modules, self._pipes))
+        for module in sorted(alone, key=weigh):  # the small ones go first, if not all fit
+            component, _ = self._read[module]
+            if component.quantization == "none" and not component.streamed:
+                keeper.keep(component.name, module)
 
     def arrived(self) -> dict[str, int]:
         """The bytes of all that was put here since the model was expected, by part."""
@@ -69,20 +102,33 @@ class Shelf:
         return {
             name: module
             for name, module in found.items()
-            if module is not None and self._is(module, wanted[name])
+            if module is not None and self._is_here(module, wanted[name])
         }
+
+    def _is_here(self, module: torch.nn.Module, wanted: Component) -> bool:
+        """Whether a module is what is wanted; if so, it is on the device from now on."""
+        same = self._is(module, wanted)
+        if same and self._keeper is not None and wanted.name in self._keeper:
+            self._keeper.back(wanted.name)
+            self._progress(wanted.size)
+        return same
+
+    def _keeps(self, name: str) -> bool:
+        return self._keeper is not None and name in self._keeper
 
     def put(self, pipe: Any, wanted: Mapping[str, Component]) -> None:
         """Move a pipeline to the device, module by module, and remember what it is made of."""
+        self._pipes.add(pipe)
         for name, module in pipe.components.items():
             if isinstance(module, torch.nn.Module):
                 component = wanted.get(name)
-                if module not in self._read:
+                if module not in self._sizes:
                     self._bring(module, component)
                     self._remember(module, component)
-                streamed = component is not None and component.streamed
-                size = component.size if component and streamed else weigh(module)
-                self._parts[self._part(name, module)] = size
+                    streamed = component is not None and component.streamed
+                    size = component.size if component and streamed else weigh(module)
+                    self._sizes[module] = size  # before it gets any LoRA
+                self._parts[self._part(name, module)] = self._sizes[module]
 
     def _bring(self, module: torch.nn.Module, component: Component | None) -> None:
         if component is None or not component.streamed:
@@ -102,8 +148,11 @@ class Shelf:
         for leaf in module.modules():
             if next(leaf.children(), None) is None:
                 leaf.to(self._device)
-                self._moved += weigh(leaf)
-                self._tell(min(1.0, self._moved / max(1, self._total)))
+                self._progress(weigh(leaf))
+
+    def _progress(self, size: int) -> None:
+        self._moved += size
+        self._tell(min(1.0, self._moved / max(1, self._total)))
 
     def _remember(self, module: torch.nn.Module, component: Component | None) -> None:
         if component is not None and component.name not in self._modules:
@@ -123,10 +172,8 @@ class Shelf:
         )
 
 
-def weigh(module: torch.nn.Module) -> int:
-    """Bytes of a module's parameters and buffers, those that share memory counted once."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return sum({it.data_ptr(): it.nbytes for it in tensors}.values())
+def _modules(pipe: Any) -> set[torch.nn.Module]:
+    return {it for it in pipe.components.values() if isinstance(it, torch.nn.Module)}
 
 
 def _state(files: tuple[Path, ...]) -> _State:

@@ -4,11 +4,14 @@ Plain data. Imports nothing of ours and nothing heavy, so that the server can im
 torch. It knows neither how an image is made nor who asked for it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Task = Literal["text2img", "img2img", "inpaint", "edit", "variation"]
 Priority = Literal["high", "normal", "low"]
+Strictness = Literal["low", "auto", "strict"]
+"""How much of the content policy counts: each takes what the one before it does, and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class Image:
     pixels: bytes | bytearray | memoryview
     device_seconds: float = 0.0
     """What a job's image took of its device: of a pass in company, the share of its rows."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """How many tokens at the end of its `prompt` or `negative_prompt` its model could not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class Job:
     """The caller's share of the devices, against those of other callers."""
     priority: Priority = "normal"
     loras: tuple[Lora, ...] = ()
+    moderation: Strictness | None = None
+    """How strictly its image is judged by the content policy; None: not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +91,13 @@ class JobError(Exception):
     ├── JobFailed         its pipeline raised
     │   ├── UnfitLora     a LoRA of it is not for its model, or is gone
     │   └── DoesNotFit    even alone it needs more memory than the device has
+    ├── Blocked           its image is not what the content policy lets out
     ├── ModelUnavailable  its model could not be loaded
     └── WorkerLost        its worker died, and died again when it was tried once more
     """
+
+    device_seconds = 0.0
+    """What the job took of its device all the same."""
 
 
 class JobCancelled(JobError):
@@ -111,6 +122,14 @@ class DoesNotFit(JobFailed):
     def __init__(self, width: int, height: int) -> None:
         super().__init__(width, height)
         self.width, self.height = width, height
+
+
+class Blocked(JobError):
+    """The job's image is of categories that the content policy keeps back; nothing else of it."""
+
+    def __init__(self, categories: tuple[str, ...]) -> None:
+        super().__init__(categories)
+        self.categories = categories
 
 
 class ModelUnavailable(JobError):

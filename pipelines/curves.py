@@ -3,6 +3,7 @@
 Pure bookkeeping. Knows neither who waits nor what a pass computes; whoever runs passes tells it.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -83,7 +84,7 @@ class Curves:
     make: type[Curve] = Curve
 
     def __init__(self, known: Mapping[str, Curve] | None = None) -> None:
-        self._curves = dict(known or {})
+        self._curves = OrderedDict(known or {})
 
     def __getitem__(self, key: str) -> Curve:
         """The curve of a kind, empty if it was never seen."""
@@ -91,7 +92,8 @@ class Curves:
         if curve is None:
             curve = self._curves[key] = self.make()
             if len(self._curves) > KINDS_KEPT:
-                del self._curves[next(iter(self._curves))]
+                self._curves.popitem(last=False)
+        self._curves.move_to_end(key)
         return curve
 
     def all(self) -> dict[str, Curve]:

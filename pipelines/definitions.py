@@ -3,13 +3,13 @@
 Knows the layout of the files, not what the keys of an entry mean: that is `registry`.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Keys = dict[str, Any]
@@ -25,6 +25,14 @@ SINGLE = (".safetensors", ".gguf")
 """How a source ends that is one file."""
 NOT_INHERITED = frozenset({"source", "preload", "licence"})
 """What an entry does not take over from the one that it is `like`."""
+
+OTHERS: Mapping[str, tuple[str, ...]] = {
+    "matting": ("matting",),
+    "rewriter": ("rewriter",),
+    "policy-prompts": ("policy", "prompts"),
+    "policy-images": ("policy", "images"),
+}
+"""What has weights and makes no image, by its name and folder: the keys under which it is."""
 
 
 class RegistryError(ValueError):
@@ -45,8 +53,18 @@ class Definitions:
 
     models: dict[str, Definition] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
-    matting: Definition | None = None
-    """What makes backgrounds transparent: `source` alone."""
+    beside: dict[str, Definition] = field(default_factory=dict)
+    """What there is beside models: `matting`, `policy` and `rewriter`, see `others`."""
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+
+
+def _as_source(value: object) -> object:
+    return {"source": value} if isinstance(value, str) else value
 
 
 class _File(BaseModel):
@@ -54,7 +72,16 @@ class _File(BaseModel):
 
     models: Annotated[dict[ModelId, Keys], Field(min_length=1)] = {}
     names: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
-    matting: str | None = None
+    matting: Annotated[_Source, BeforeValidator(_as_source)] | None = None
+    policy: Keys | None = None
+    rewriter: Keys | None = None
+    templates: dict[str, Keys] = {}
+
+    @property
+    def said(self) -> Keys:
+        """What stands in it."""
+        dumped = self.model_dump(exclude_unset=True)
+        return {key: value for key, value in dumped.items() if value is not None}
 
 
 def read_definitions(files: Iterable[Path], models_dir: Path) -> Definitions:
@@ -63,34 +90,86 @@ def read_definitions(files: Iterable[Path], models_dir: Path) -> Definitions:
     A later file replaces entries of the same id, and its models come before earlier ones in the
     names that both list. Raises RegistryError.
     """
-    found, matting = Definitions(), None
+    found = Definitions()
+    templates: dict[str, Keys] = {}
     for file in files:
         if file == DEFAULT and not file.exists() and SHIPPED.exists():
             file = SHIPPED
         content = _read(file)
         _add(found, file, content)
-        if content.matting is not None:
-            matting = Definition(file, {"source": content.matting})
+        for key in ("matting", "policy", "rewriter"):
+            if (keys := content.said.get(key)) is not None:
+                found.beside[key] = Definition(file, keys)
+        templates |= content.templates
     for file in sorted(models_dir.glob(f"*/{ENTRY}")):
-        if not file.parent.name.startswith(".") and file.parent.name not in found.models:
-            _add(found, file, read_entry(file, file.parent.name))
-    keys = {id: _inherited(id, found, ()) for id in found.models}
-    complete = {id: Definition(it.file, keys[id]) for id, it in found.models.items()}
-    return Definitions(complete, found.names, matting)
+        name = file.parent.name
+        if name in OTHERS:
+            _bring(found, file, name)
+        elif not name.startswith(".") and name not in found.models:
+            _add(found, file, _entry(file, name))
+    inherited = {id: _inherited(id, found, ()) for id in found.models}
+    complete = {
+        id: Definition(it.file, _with_templates(it.file, id, inherited[id], templates))
+        for id, it in found.models.items()
+    }
+    return replace(found, models=complete)
 
 
-def read_entry(file: Path, id: str) -> _File:
-    """The entry that a model has in its own folder: for it alone, and named by it alone."""
+def read_entry(file: Path, id: str) -> Keys:
+    """The keys of the entry that a model, or one of OTHERS, has in its own folder: for it alone,
+    and named by it alone. Raises RegistryError."""
+    return keys_of(id, _entry(file, id).said)
+
+
+def keys_of(id: str, said: Keys) -> Keys:
+    """The keys of a model, or of one of OTHERS, in a file; none where there is something else."""
+    for key in _where(id):
+        said = said[key] if isinstance(said.get(key), dict) else {}
+    return said
+
+
+def entry_of(id: str, keys: Keys) -> dict[str, Keys]:
+    """An entry for a model, or one of OTHERS, with these keys."""
+    for key in reversed(_where(id)):
+        keys = {key: keys}
+    return keys
+
+
+def _where(id: str) -> tuple[str, ...]:
+    return OTHERS.get(id, ("models", id))
+
+
+def _entry(file: Path, id: str) -> _File:
     content = _read(file)
-    if content.models.keys() != {id} or content.matting is not None:
-        raise RegistryError(f"{file}: models: must define '{id}' and nothing else")
+    said = {key: it for key, it in content.said.items() if key != "names" or id in OTHERS}
+    keys = keys_of(id, said)
+    if said != entry_of(id, keys):
+        raise RegistryError(f"{file}: must define '{id}' and nothing else")
     for name, preferences in content.names.items():
         if preferences != [id]:
             raise RegistryError(f"{file}: names.{name}: must be [{id}]")
-    source = content.models[id].get("source")
+    source = keys.get("source")
     if not isinstance(source, str) or not _stays(source):
-        raise RegistryError(f"{file}: models.{id}.source: must lie in the model's own folder")
+        where = ".".join([*_where(id), "source"])
+        raise RegistryError(f"{file}: {where}: must lie in its own folder")
     return content
+
+
+def _bring(found: Definitions, file: Path, name: str) -> None:
+    """Let what has its entry in its own folder count where no weights file says otherwise.
+
+    Part of a policy counts within a policy alone: what was carried here does not begin to refuse.
+    """
+    key, *inner = OTHERS[name]
+    keys = dict(read_entry(file, name))
+    if not keys["source"].startswith("hub:"):
+        keys["source"] = str((file.parent / keys["source"]).resolve())
+    there = found.beside.get(key)
+    if not inner and there is None:
+        found.beside[key] = Definition(file, keys)
+    for part in inner:
+        if there is not None and part not in there.keys:
+            found.beside[key] = replace(there, keys=there.keys | {part: keys})
 
 
 def _stays(source: str) -> bool:
@@ -134,6 +213,17 @@ def _inherited(id: str, found: Definitions, asked_by: tuple[str, ...]) -> Keys:
     return _overlaid({k: v for k, v in base.items() if k not in NOT_INHERITED}, keys)
 
 
+def _with_templates(file: Path, id: str, keys: Keys, templates: dict[str, Keys]) -> Keys:
+    """An entry that names templates has them: so it is whole, wherever it is taken."""
+    named = keys.get("templates")
+    if not isinstance(named, str):
+        return keys
+    if named not in templates:
+        where = f"{file}: models.{id}.templates"
+        raise RegistryError(f"{where}: there is no '{named}' in templates")
+    return keys | {"templates": templates[named]}
+
+
 def _overlaid(base: Keys, keys: Keys) -> Keys:
     both = base | keys
     for key in base.keys() & keys.keys():
@@ -148,7 +238,8 @@ def _read(file: Path) -> _File:
     except (OSError, UnicodeDecodeError) as error:
         raise RegistryError(f"{file}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise RegistryError(f"{file}: is not YAML: {error}") from error
+        what = " ".join(str(error).split())  # it draws what it means over several lines
+        raise RegistryError(f"{file}: is not YAML: {what}") from error
     try:
         return _File.model_validate(content)
     except ValidationError as error:

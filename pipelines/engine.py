@@ -91,7 +91,7 @@ class Engine:
         self._pool.land()
         for job, arrived in list(self._waiting.values()):
             try:
-                model = self._pool.get(job.model)
+                model = self._resident(job)
             except JobError as error:
                 del self._waiting[job.id]
                 self._report(job.id, error)
@@ -99,6 +99,16 @@ class Engine:
             if model is not None:
                 del self._waiting[job.id]
                 self._open(job, model, arrived)
+
+    def _resident(self, job: Job) -> Resident | None:
+        """A job's model, once it is resident, and the LoRAs of the job are read and have room."""
+        model = self._pool.get(job.model)
+        if model is None or not job.loras:
+            return model
+        if not model.loras.ready(model.pipe, job.loras):
+            return None
+        needs = partial(model.loras.missing, model.pipe, job.loras)
+        return model if self._pool.spare(job.model, needs) else None
 
     def _open(self, job: Job, model: Resident, arrived: float) -> None:
         show = partial(self._report, job.id)
@@ -130,11 +140,14 @@ class Engine:
             return
         del self._lanes[lane.job.id]
         if lane.image:
+            self._watch.settle(0)  # its pixels are here: no pass is running any more
             self.passes.fitted(lane)
             outcome = replace(lane.image, device_seconds=lane.device_seconds)
             self._report(lane.job.id, outcome)
         else:
-            self._report(lane.job.id, _as_job_error(lane.job, lane.failure))
+            error = _as_job_error(lane.job, lane.failure)
+            error.device_seconds = lane.device_seconds
+            self._report(lane.job.id, error)
 
 
 def _as_job_error(job: Job, error: BaseException | None) -> JobError:

@@ -7,14 +7,16 @@ whether they are alike is for `components` to say.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from pipelines.definitions import SINGLE
 from pipelines.joins import DENOISERS
+from pipelines.quantizations import QUANTIZATIONS, quantized_size
 from pipelines.registry import ModelSpec
-from pipelines.weights.layout import INDEX, components, needed, variant_of
+from pipelines.weights.layout import INDEX, components, needed, needed_of_one, variant_of
 
 Parts = Mapping[str, int]
 """Bytes of a device by part. A part that two models have is in its memory once."""
@@ -26,6 +28,9 @@ _STORED = {
 }
 _AUTOENCODERS = ("first_stage_model.", "vae.")
 """How the names of an autoencoder's tensors begin in a single file."""
+_WIDE = ".wo.weight"
+"""What overflows in a T5 in float16, and is in float32 then."""
+_SPLIT = 4
 _WHOLE = 1 << 20
 _SAMPLES, _SAMPLE = 16, 1 << 16
 
@@ -41,6 +46,10 @@ class Component:
     """Bytes of the device, once it is loaded."""
     largest: int = 0
     """Bytes of its largest tensor."""
+    quantized: Mapping[str, int] = field(default_factory=dict)
+    """Its bytes in fewer bits, by quantization; of those that may be stored so."""
+    quantization: str = "none"
+    """How it is stored."""
     streamed: bool = False
     """It lies in the host's memory, and comes to the device layer by layer, for each use."""
 
@@ -54,9 +63,9 @@ def components_of(spec: ModelSpec, place: Path) -> dict[str, Component]:
 
 
 def _of_file(spec: ModelSpec, file: Path) -> dict[str, Component]:
-    sizes = _sizes([file], spec.dtype)
-    mine = Component(str(file), (file,), sum(sizes), max(sizes, default=0))
-    if spec.config is None or is_whole(file):
+    whole = spec.config is None or is_whole(file)
+    mine = _component(str(file), [file], spec.dtype, may=False)
+    if spec.config is None or whole:
         return {"": mine}
     denoiser = denoiser_of(Path(spec.config))
     mine = replace(mine, name=f"{file}@{spec.config}:{spec.dtype}")
@@ -67,15 +76,60 @@ def _of_folder(spec: ModelSpec, folder: Path) -> dict[str, Component]:
     kinds = components(json.loads((folder / INDEX).read_bytes()))
     found = {}
     for name, files in _files(folder).items():
-        weights = [file for file in files if file.suffix == ".safetensors"]
-        if weights:
+        if any(file.suffix == ".safetensors" for file in files):
             dtype = _dtype(folder / name, spec.dtype)
             told = (*kinds[name], spec.dtype, *(_look(file) for file in files))
             digest = hashlib.blake2b(repr(told).encode(), digest_size=12).hexdigest()
             label = f"{kinds[name][1]}@{digest}"
-            sizes = _sizes(weights, dtype)
-            found[name] = Component(label, tuple(files), sum(sizes), max(sizes, default=0))
+            found[name] = _component(label, files, dtype, _may_be_quantized(name, kinds[name][1]))
     return found
+
+
+def _may_be_quantized(component: str, kind: str) -> bool:
+    """A denoiser, and a large text encoder; a CLIP is small, and all prompts go through it."""
+    text = component.startswith("text_encoder") and not kind.startswith("CLIP")
+    return component in DENOISERS or text
+
+
+def _component(label: str, files: list[Path], dtype: str, may: bool) -> Component:
+    weights = [file for file in files if file.suffix in SINGLE]
+    sizes = _sizes(weights, dtype)
+    whole = sum(sizes)
+    saved = {kind: sum(_saved(kind, it, dtype) for it in weights) for kind in QUANTIZATIONS if may}
+    quantized = {kind: whole - less for kind, less in saved.items() if less}
+    return Component(label, tuple(files), whole, max(sizes, default=0), quantized)
+
+
+def _saved(kind: str, file: Path, dtype: str) -> int:
+    """The bytes that a file's tensors do not take when they are quantized."""
+    found = ((name, it) for name, it in _tensors(file) if it["dtype"][0] in "FB")
+    saved = 0
+    for name, it in found:
+        size = _tensor(name, it, dtype)
+        saved += size - quantized_size(kind, name, it["shape"], size)
+    return saved
+
+
+def size_of_one(folder: Path, dtype: str) -> int:
+    """Bytes of a model of transformers that lies in a folder; 0 for files that cannot be read."""
+    try:
+        files = needed_of_one([path.name for path in folder.iterdir() if path.is_file()])
+        weights = [folder / name for name in files if name.endswith(".safetensors")]
+        return sum(_sizes(weights, dtype))
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def size_of_lora(file: Path, each: int) -> int:
+    """The most bytes that a LoRA's file takes where each number takes so many.
+
+    Where a model's layers have other bounds than the file's, their inner weights are needed anew
+    for each: up to four, for query, key, value and what follows. Raises OSError, and ValueError or
+    KeyError for what is no such file.
+    """
+    told = {name: prod(it["shape"]) for name, it in _tensors(file)}
+    ours = all(".lora_A." in name or ".lora_B." in name for name in told)
+    return int(each * sum(told.values()) * (1 if ours else _SPLIT))
 
 
 def is_whole(file: Path) -> bool:
@@ -126,18 +180,20 @@ def _sizes(files: list[Path], dtype: str) -> list[int]:
 
 def _sizes_in(file: Path, dtype: str) -> list[int]:
     if file.suffix == ".safetensors":
-        return [_tensor(told, dtype) for told in _tensors(file)]
+        return [_tensor(name, told, dtype) for name, told in _tensors(file)]
     return [file.stat().st_size]  # GGUF stays as it is stored
 
 
-def _tensor(told: Mapping[str, Any], dtype: str) -> int:
+def _tensor(name: str, told: Mapping[str, Any], dtype: str) -> int:
     stored = told["dtype"]
+    if dtype == "float16" and name.endswith(_WIDE):
+        dtype = "float32"
     each = BYTES[dtype] if stored[0] in "FB" and stored != "BOOL" else _STORED.get(stored, 1)
     return int(each * prod(told["shape"]))
 
 
-def _tensors(file: Path) -> Iterator[Mapping[str, Any]]:
-    yield from (told for name, told in _header(file).items() if name != "__metadata__")
+def _tensors(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from (it for it in _header(file).items() if it[0] != "__metadata__")
 
 
 def _header(file: Path) -> Mapping[str, Any]:
@@ -145,7 +201,9 @@ def _header(file: Path) -> Mapping[str, Any]:
         length = int.from_bytes(source.read(8), "little")
         if length > file.stat().st_size:
             raise ValueError(f"{file} is not a safetensors file, whatever its name says")
-        told: Mapping[str, Any] = json.loads(source.read(length))
+        told = json.loads(source.read(length))
+    if not isinstance(told, dict):
+        raise ValueError(f"{file} is not a safetensors file, whatever its name says")
     return told
 
 

@@ -5,7 +5,7 @@ Knows files and diffusers; not who asked, nor what else is in memory. Nothing is
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,19 @@ from pipelines.components import Shelf
 from pipelines.constructing import constructing
 from pipelines.core import Task
 from pipelines.fingerprints import fingerprints
-from pipelines.footprints import Parts
+from pipelines.footprints import Component, Parts
+from pipelines.inspection import Inspector
 from pipelines.joins import Join, join_for
 from pipelines.loras import Loras
 from pipelines.matting import Matting
 from pipelines.memory import Memory
+from pipelines.quantizations import unable
+from pipelines.quantizing import mixes_rows, quantized
 from pipelines.registry import ModelSpec
 from pipelines.rendezvous import Rendezvous
 from pipelines.siblings import sibling, with_prior
 from pipelines.single_files import read_file, require_safe
+from pipelines.tasks.arguments import limit_text
 from pipelines.weights.layout import variant_of
 from pipelines.weights.manifest import WeightsError
 from pipelines.weights.verify import require_trusted
@@ -41,6 +45,8 @@ class Resident:
     meetings: list[Rendezvous] = field(default_factory=list)
     matting: Matting | None = None
     """What cuts out the device's images."""
+    inspector: Inspector | None = None
+    """What judges them."""
     parts: Parts = field(default_factory=dict)
     """The bytes of the device that it takes."""
     loras: Loras = field(default_factory=Loras)
@@ -72,8 +78,10 @@ def load(
     manifest's, or would run code.
     """
     shelf = shelf or Shelf(device)
+    if (reason := unable(spec.quantization, device)) is not None:
+        raise WeightsError(f"quantization: {reason}")
     pipe = _read(spec.pipeline, spec, folder, shelf)
-    names = fingerprints(folder, Path(spec.config) if spec.config else None)
+    names = _names(spec, folder, shelf.planned(spec, folder))
     resident = Resident(spec, pipe, meet(pipe, names, memory))
     if prior is not None:
         reader = _read("auto", spec, prior, shelf)
@@ -81,22 +89,35 @@ def load(
     return resident
 
 
+def _names(spec: ModelSpec, place: Path, components: Mapping[str, Component]) -> Mapping[str, str]:
+    """For weights as they are in memory: of another type, they answer otherwise."""
+    stored = {name: it.quantization for name, it in components.items()}
+    files = fingerprints(place, Path(spec.config) if spec.config else None)
+    return {name: f"{file}-{spec.dtype}-{stored.get(name, 'none')}" for name, file in files.items()}
+
+
 def _read(name: str, spec: ModelSpec, folder: Path, shelf: Shelf) -> Any:
     require_trusted(folder)
     components = shelf.planned(spec, folder)
+    known = shelf.known(components)
+    stored = {it: wanted.quantization for it, wanted in components.items() if it not in known}
     with constructing():
         if folder.is_file():
-            pipe = _read_file(name, spec, folder, shelf.known(components))
+            pipe = _read_file(name, spec, folder, known, stored)
         else:
-            pipe = _read_folder(name, spec, folder, shelf.known(components))
+            pipe = _read_folder(name, spec, folder, known, stored)
     pipe.set_progress_bar_config(disable=True)
     _widen_autoencoder(pipe)
     _forget_past_keys(pipe)
+    if spec.prompt_tokens:
+        limit_text(pipe, spec.prompt_tokens)
     shelf.put(pipe, components)
     return pipe
 
 
-def _read_folder(name: str, spec: ModelSpec, folder: Path, known: Mapping[str, Any]) -> Any:
+def _read_folder(
+    name: str, spec: ModelSpec, folder: Path, known: Mapping[str, Any], stored: Mapping[str, str]
+) -> Any:
     return _pipeline_class(name).from_pretrained(
         folder,
         dtype=DTYPES[spec.dtype],
@@ -104,16 +125,19 @@ def _read_folder(name: str, spec: ModelSpec, folder: Path, known: Mapping[str, A
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
+        **quantized(stored, folder, DTYPES[spec.dtype]),
         **known,
     )
 
 
-def _read_file(name: str, spec: ModelSpec, file: Path, known: Mapping[str, Any]) -> Any:
+def _read_file(
+    name: str, spec: ModelSpec, file: Path, known: Mapping[str, Any], stored: Mapping[str, str]
+) -> Any:
     if spec.config is None:
         raise WeightsError(f"{file} is a single file, and its entry names no config")
     require_trusted(Path(spec.config))
     require_safe(file, Path(spec.config))
-    return read_file(name, file, Path(spec.config), DTYPES[spec.dtype], known)
+    return read_file(name, file, Path(spec.config), DTYPES[spec.dtype], known, stored)
 
 
 def _pipeline_class(name: str) -> Any:
@@ -160,10 +184,14 @@ def _as_float32(value: Any) -> Any:
 def meet(pipe: Any, names: Mapping[str, str], memory: Memory) -> list[Rendezvous]:
     """Put a meeting place on every module that lanes share; `names` are those of its weights."""
     return [
-        Rendezvous(names.get(component, component), module, join, memory)
+        Rendezvous(names.get(component, component), module, _apart(module, join), memory)
         for component, module, join in _meeting_modules(pipe)
         if not isinstance(getattr(module, join.method), Rendezvous)
     ]
+
+
+def _apart(module: torch.nn.Module, join: Join) -> Join:
+    return replace(join, rows_of=None) if mixes_rows(module) else join
 
 
 def _meeting_modules(pipe: Any) -> list[tuple[str, torch.nn.Module, Join]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.functional_validators import BeforeValidator
 
 from pipelines.definitions import ModelId
@@ -17,6 +17,14 @@ FOLDER = "loras"
 """Of the folder of models: where LoRAs lie."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+LoraName = Annotated[str, Field(pattern=f"^{_NAME.pattern}$")]
+
+
+def is_name(name: str) -> bool:
+    """Whether a LoRA may be called so."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _as_list(value: object) -> object:
@@ -45,7 +53,7 @@ class LoraFiles:
     def path(self, name: str) -> Path | None:
         """The file of a LoRA, or None if there is none of this name."""
         path = self.folder / f"{name}.safetensors"
-        return path if _NAME.fullmatch(name) and path.is_file() else None
+        return path if is_name(name) and path.is_file() else None
 
     def bases(self, name: str) -> frozenset[str] | None:
         """The models that a LoRA says it was made for; None if it does not say, or not legibly."""

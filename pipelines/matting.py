@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from pipelines.core import ModelUnavailable
+from pipelines.footprints import size_of_one
 from pipelines.joins import Join, Stage
 from pipelines.memory import Memory
 from pipelines.rendezvous import Rendezvous
+from pipelines.weights.verify import require_trusted
 
 BACKGROUND = "background"
 """In the name of every label that is not part of what an image shows."""
@@ -25,11 +27,16 @@ log = logging.getLogger(__name__)
 
 
 class Matting:
-    """One checkpoint on one device, read when it is prepared."""
+    """One checkpoint on one device, a companion of its models: read when it is prepared."""
 
     def __init__(self, folder: Path, device: str) -> None:
         self._folder = folder
         self._device = device
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights on the device; 0 for files that cannot be read."""
+        return size_of_one(self._folder, "float32")
 
     def prepare(self) -> None:
         """Read the weights, once; a failure is logged here, and raised to whoever needs them."""
@@ -64,6 +71,7 @@ class Matting:
     def _load(self) -> tuple[Any, Any, list[int]]:
         from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
+        require_trusted(self._folder)
         local = {"local_files_only": True, "trust_remote_code": False}
         processor = AutoImageProcessor.from_pretrained(self._folder, **local)
         model = AutoModelForSemanticSegmentation.from_pretrained(

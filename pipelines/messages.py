@@ -3,10 +3,13 @@
 The pixels of a `Finished` or `Shown` follow it as bytes of their own, so that they are copied once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.content import Classifier
 from pipelines.core import Job, JobError
+from pipelines.questions import Equip
 from pipelines.registry import ModelSpec
 
 
@@ -25,8 +28,16 @@ class Begin:
     """The folder of the model that makes backgrounds transparent."""
     loras: Path | None = None
     """The folder of LoRAs."""
+    inspector: Classifier | None = None
+    """What judges images."""
     memory: float = 0.9
     """The share of the device's memory that models may take."""
+    aside: int = 0
+    """Bytes of that share that processes beside the worker take."""
+    host_memory: float = 0.0
+    """The share of the host's memory in which a CUDA device keeps what it has given up."""
+    aide: Equip | None = None
+    """What the server's aide has; where it is on the same device, it takes of the same share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,7 @@ class Finished:
     width: int
     height: int
     device_seconds: float
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ class Passes:
         """One call that failed alone: with other models gone, then in tiles; or its exception."""
         if not is_out_of_memory(error):
             return error
+        error.__traceback__ = None  # its frames hold what the pass had allocated
         for small, worth_trying in ((False, self._make_room), (True, parked.call.at.can_be_small)):
             try:
                 if worth_trying():

@@ -37,6 +37,10 @@ def _unknown(model: str) -> Parts:
     return {}
 
 
+def _nothing(model: object) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class _Coming(Generic[R]):
     """The one model that is being loaded."""
@@ -50,7 +54,8 @@ class Pool(Generic[R]):
     """The resident models, by id. All but `load` and `changed` belongs to the engine's thread.
 
     `load` runs in a thread of its own, one at a time; `changed` is called from there whenever
-    there is something new. `footprint(model)` predicts the bytes of its parts.
+    there is something new. `footprint(model)` predicts the bytes of its parts; `leave` is told of a
+    model that is given up.
     """
 
     def __init__(
@@ -59,8 +64,10 @@ class Pool(Generic[R]):
         changed: Callable[[], None],
         room: Room | None = None,
         footprint: Callable[[str], Parts] = _unknown,
+        leave: Callable[[R], None] = _nothing,
     ) -> None:
         self._load = load
+        self._leave = leave
         self._changed = changed
         self._room = room or Room()
         self._footprint = footprint
@@ -90,6 +97,19 @@ class Pool(Generic[R]):
             self._wanted[model] = self._fitting(model)
         return None
 
+    def spare(self, model: str, needs: Callable[[], Parts]) -> bool:
+        """Whether there is room for what a resident model needs beside it, or else there will be.
+
+        Others give way for that as for a model. Raises ModelUnavailable if it can never fit.
+        """
+        self._room.shrink(needs())
+        parts = {**self._parts(model), **needs()}  # which grow by what has just been given up
+        self._require_fitting(model, parts, " with what lies beside it")
+        if self._room.has_room(parts):
+            return True
+        self._wanted.setdefault(model, parts)
+        return False
+
     def land(self) -> None:
         """What was loaded meanwhile is resident from now on."""
         self._failed.clear()
@@ -97,6 +117,7 @@ class Pool(Generic[R]):
             return
         model, future = self._coming.model, self._coming.future
         self._coming = None
+        self._room.remove(model)
         try:
             self._take_in(model, future.result())
         except ModelUnavailable as error:
@@ -106,7 +127,7 @@ class Pool(Generic[R]):
             self._failed[model].__cause__ = error
 
     def make_way(self, busy: Collection[str]) -> None:
-        """Begin to load the model that has waited longest, once nothing `busy` is in its way.
+        """Have what has waited longest, once nothing `busy` is in its way: begin to load a model.
 
         The least recently used models give way. While one of them has lanes, none of them gets
         new ones; those who ask for it wait behind the model that it gives way to.
@@ -114,21 +135,30 @@ class Pool(Generic[R]):
         self._leaving = frozenset()
         if self._coming is not None:
             return
-        model = next((each for each in self._wanted if each not in self._models), None)
-        leaving = self._room.in_the_way(self._wanted[model] if model else {})
+        model = next((each for each in self._wanted if not self._has(each)), None)
+        parts = self._wanted[model] if model else {}
+        leaving = self._room.in_the_way(parts, keep={model} if model else ())
         self._leaving = frozenset(leaving)
-        self._wanted = {m: parts for m, parts in self._wanted.items() if not self._serves(m)}
+        self._wanted = {m: parts for m, parts in self._wanted.items() if not self._has(m)}
         if not self._leaving.isdisjoint(busy):
             return
         given_up = self._give_up(leaving)
         if model is not None:
             del self._wanted[model]
-            self._begin(model, given_up)
+            if model in self._models:
+                if given_up:
+                    given_up.clear()
+                    gc.collect()  # the parts of a pipeline refer to each other
+                self._changed()
+            else:
+                self._begin(model, parts, given_up)
 
     def evict(self, keep: Collection[str]) -> list[str]:
-        """Give up every resident model but those to keep; returns their ids."""
+        """Give up every resident model but those to keep, and what lies idle beside them; returns
+        their ids."""
         idle = [model for model in self._models if model not in keep]
         self._give_up(idle)
+        self._room.clear()
         gc.collect()  # the parts of a pipeline refer to each other
         return idle
 
@@ -148,11 +178,15 @@ class Pool(Generic[R]):
 
     @property
     def used(self) -> int:
-        """Bytes of all resident models."""
+        """Bytes of all resident models, and of the one that is being loaded."""
         return self._room.used
 
     def _serves(self, model: str) -> bool:
         return model in self._models and model not in self._leaving
+
+    def _has(self, model: str) -> bool:
+        """Whether a model that is wanted serves, with room for what it needs beside it."""
+        return self._serves(model) and self._room.has_room(self._wanted[model])
 
     def _parts(self, model: str) -> Parts:
         """The bytes of a model: as they were measured, for as long as its files are the same."""
@@ -162,20 +196,20 @@ class Pool(Generic[R]):
 
     def _fitting(self, model: str) -> Parts:
         parts = self._parts(model)
-        if not self._room.fits_alone(parts):
-            raise self._too_large(model, parts)
+        self._require_fitting(model, parts)
         return parts
 
-    def _too_large(self, model: str, parts: Parts) -> ModelUnavailable:
-        needed, there = size_of(parts) / 1e9, self._room.budget / 1e9
-        return ModelUnavailable(
-            f"model '{model}' needs {needed:.3g} GB, and there are {there:.3g} GB for models here"
-        )
+    def _require_fitting(self, model: str, parts: Parts, whole: str = "") -> None:
+        if not self._room.fits_alone(parts):
+            needed, there = size_of(parts) / 1e9, self._room.budget / 1e9
+            raise ModelUnavailable(
+                f"model '{model}'{whole} needs {needed:.3g} GB, "
+                f"and there are {there:.3g} GB for models here"
+            )
 
     def _take_in(self, model: str, loaded: R) -> None:
         self._measured[model] = (self._footprint(model), loaded.parts)
-        if not self._room.fits_alone(loaded.parts):
-            raise self._too_large(model, loaded.parts)
+        self._require_fitting(model, loaded.parts)
         self._models[model] = loaded
         self._room.add(model, loaded.parts)
 
@@ -183,13 +217,15 @@ class Pool(Generic[R]):
         given_up = []
         for model in models:
             log.info("evicting %s", model)
+            self._leave(self._models[model])
             given_up.append(self._models.pop(model))
             self._room.remove(model)
             self.evictions += 1
         return given_up
 
-    def _begin(self, model: str, given_up: list[R]) -> None:
+    def _begin(self, model: str, parts: Parts, given_up: list[R]) -> None:
         log.info("loading %s", model)
+        self._room.add(model, parts)
         coming = self._coming = _Coming(model, Future())
 
         def tell(fraction: float) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipelines.core import Task
 from pipelines.definitions import (
     ENTRY,
+    OTHERS,
     SINGLE,
     Definition,
     Definitions,
@@ -23,6 +24,8 @@ from pipelines.definitions import (
     read_entry,
 )
 from pipelines.lora_files import FOLDER, LoraFiles
+from pipelines.others import HUB, MATTING, check_other, others_of
+from pipelines.wording import Templates
 
 __all__ = [
     "ENTRY",
@@ -37,12 +40,10 @@ __all__ = [
 
 Level = Literal["low", "medium", "high"]
 Offload = Literal["auto", "none", "text", "group"]
+Quantize = Literal["none", "auto", "float8", "int8", "nf4"]
 
-HUB = "hub:"
-"""How a source begins that is a repository."""
-MATTING = "matting"
-"""The key of weights.yaml, and the folder for what it takes from the hub."""
-
+RESERVED = frozenset({*OTHERS, FOLDER})
+"""Folders of what is there beside models, by which no model can be called."""
 
 _PLAIN_TASKS: frozenset[Task] = frozenset({"text2img", "img2img", "inpaint"})
 
@@ -115,6 +116,8 @@ class ModelSpec(_Strict):
     quality: Quality
     offload: Offload = "auto"
     """What of it waits in the host's memory, where a device has too little; see `plans`."""
+    quantization: Quantize = "none"
+    """In how few bits the large ones of its weights are stored; see `quantizations`."""
     preload: bool = False
     """Load when the server starts, not when first asked for."""
     strength: Strength = Strength()
@@ -136,6 +139,18 @@ class ModelSpec(_Strict):
     """GB on the device, roughly: the weights, and an image of the largest native size."""
     languages: tuple[str, ...] = ("en",)
     """Of prompts: ISO 639 codes, the one that it knows best first."""
+    prompt_tokens: int | None = Field(default=None, ge=8)
+    """What its text encoder reads of a prompt; None where nobody has said."""
+    templates: dict[str, Templates] = {}
+    """What a prompt becomes for a style, by the language that it is in."""
+
+    @model_validator(mode="after")
+    def _not_both(self) -> "ModelSpec":
+        if self.offload == "group" and self.quantization != "none":
+            raise ValueError("what is streamed is not quantized: take offload text, none or auto")
+        if self.source.endswith(".safetensors") and self.quantization not in ("none", "auto"):
+            raise ValueError("diffusers quantizes folders, no single file: take a GGUF")
+        return self
 
 
 class Registry:
@@ -150,11 +165,17 @@ class Registry:
         self.files = {id: it.file for id, it in found.models.items()}
         """The file that defines each model."""
         self.models = {id: _spec(id, it) for id, it in found.models.items()}
+        others = others_of(found.beside, models_dir)
+        self.policy = others.policy
+        """What is refused, and by what."""
+        self.rewriter = others.rewriter
+        """What rewrites prompts, whether or not it is installed."""
+        self.others = others.by_name
+        """What has weights and makes no image, by the name that it is pulled by."""
         self.bases: dict[str, str] = {}
         """For a model that is one file, the model whose folder has what is not in it."""
         self._settle_configs()
         self._names = {id: [id] for id in self.models} | found.names
-        self._matting = found.matting
         _check_references(found, self.models)
 
     @property
@@ -162,8 +183,14 @@ class Registry:
         """Every name that a client may send as `model`, in the order of the file."""
         return list(self._names)
 
+    def source(self, id: str) -> str:
+        """Where the weights of a model, or of one of the others, come from."""
+        return self.others[id].source if id in self.others else self.models[id].source
+
     def path(self, model: str) -> Path:
-        """The folder or file of a model's weights, whether or not it is there."""
+        """The folder or file of a model's weights, or of another's, whether or not it is there."""
+        if model in self.others:
+            return self.others[model].folder
         source = self.models[model].source
         if source.startswith(HUB):
             return self._models_dir / model
@@ -172,21 +199,13 @@ class Registry:
     @property
     def matting(self) -> Path | None:
         """The folder of the model that makes backgrounds transparent, where one is installed."""
-        if self._matting is None:
-            return None
-        source: str = self._matting.keys["source"]
-        if source.startswith(HUB):
-            folder = self._models_dir / MATTING
-        else:
-            folder = _beside(self._matting.file, source)
-        return folder if (folder / "config.json").is_file() else None
-
-    @property
-    def matting_source(self) -> str | None:
-        """Where that model comes from, whether or not it is installed."""
-        return None if self._matting is None else str(self._matting.keys["source"])
+        other = self.others.get(MATTING)
+        return other.folder if other and other.installed else None
 
     def installed(self, model: str) -> bool:
+        """Whether a model, or one of the others, is there to be loaded."""
+        if model in self.others:
+            return self.others[model].installed
         path, config = self.path(model), self.models[model].config
         folder = Path(config) if config and path.is_file() else path
         return (folder / "model_index.json").is_file()
@@ -251,14 +270,21 @@ def _spec(id: str, definition: Definition) -> ModelSpec:
 
 
 def check_entry(file: Path, id: str) -> set[str]:
-    """The other models that a model's own entry refers to; RegistryError if it is unusable."""
-    spec = _spec(id, Definition(file, read_entry(file, id).models[id]))
+    """The other models that an entry in a folder of its own refers to; RegistryError if it is
+    unusable."""
+    if id in OTHERS:
+        check_other(file, id)
+        return set()
+    spec = _spec(id, Definition(file, read_entry(file, id)))
     named = {spec.inpaint, spec.edit, spec.variation}
     return {it for it in named if it not in (None, id)}
 
 
 def _check_references(found: Definitions, models: dict[str, ModelSpec]) -> None:
     for id, spec in models.items():
+        if id in RESERVED:
+            where = f"{found.models[id].file}: models.{id}"
+            raise RegistryError(f"{where}: is the name of something else, take another id")
         for key in ("inpaint", "edit", "variation"):
             named = getattr(spec, key)
             if named is not None and named not in models:

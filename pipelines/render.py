@@ -1,14 +1,16 @@
 """A lane's whole life: its own fork of the pipeline, called once, and the pixels it gives."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from pipelines.core import Image, ModelUnavailable, Preview
+from pipelines.core import Blocked, Image, Job, ModelUnavailable, Preview
 from pipelines.lanes import Lane, fork
 from pipelines.loader import Resident
 from pipelines.preview import Estimator, due
+from pipelines.reading import Reading
 from pipelines.tasks import task
 
 
@@ -16,6 +18,7 @@ def render(lane: Lane, model: Resident, show: Callable[[Preview], None]) -> Imag
     """Called inside the lane; `show` gets the previews that its job asked for."""
     job = lane.job
     pipe = fork(model.pipe_for(job.task))
+    reading = Reading(pipe, job)
     estimator = Estimator(pipe) if job.previews else None
     shown = 0
 
@@ -24,14 +27,31 @@ def render(lane: Lane, model: Resident, show: Callable[[Preview], None]) -> Imag
         lane.step_ended(pipe.num_timesteps - step - 1)
         if estimator and due(step, pipe.num_timesteps, job.previews):
             estimate = estimator.image(job.width, job.height)
-            if estimate is not None:
+            if estimate is not None and _may_be_seen(estimate[0], job, model):
                 show(Preview(shown, to_image(estimate[0])))
                 shown += 1
         return tensors
 
     with model.loras.on(model.pipe, job.loras) as lane.wears:
         pixels = task(job.task)(pipe, job, on_step_end)[0]
-    return to_image(_cut_out(pixels, model) if job.cutout else pixels)
+    _inspect(pixels, job, model)
+    image = to_image(_cut_out(pixels, model) if job.cutout else pixels)
+    return replace(image, unread=reading.unread)
+
+
+def _inspect(pixels: torch.Tensor, job: Job, model: Resident) -> None:
+    """Raises Blocked for pixels that the content policy keeps back."""
+    if model.inspector and job.moderation:
+        model.inspector.check(pixels, job.moderation)
+
+
+def _may_be_seen(estimate: torch.Tensor, job: Job, model: Resident) -> bool:
+    """Whether a preview is shown. One that is not says nothing of the image: it decides itself."""
+    try:
+        _inspect(estimate, job, model)
+    except Blocked:
+        return False
+    return True
 
 
 def _cut_out(pixels: torch.Tensor, model: Resident) -> torch.Tensor:

@@ -4,7 +4,7 @@ Joins footprints, components and the loader. When to load what is for the pool t
 """
 
 import gc
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -13,9 +13,13 @@ from pathlib import Path
 
 import torch
 
+from pipelines.budgets import memory_of
+from pipelines.companions import Companion
 from pipelines.components import Shelf
 from pipelines.fingerprints import fingerprints
 from pipelines.footprints import Component, Parts
+from pipelines.inspection import Inspector
+from pipelines.keeping import keeper
 from pipelines.loader import Resident, load
 from pipelines.loras import Loras
 from pipelines.matting import Matting
@@ -33,14 +37,25 @@ PROMPTS_KEPT = 256 * 2**20
 class Residence:
     """Loads the models of one device, one at a time, components that they share only once."""
 
-    def __init__(self, begin: Begin, budget: float = inf) -> None:
+    def __init__(
+        self, begin: Begin, budget: float = inf, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """`budget`: bytes of the device, for models and for what they have beside them. `changed`
+        is called from another thread whenever a LoRA was read."""
         self._begin = begin
         self._memory = Memory(PROMPTS_KEPT)
-        self._shelf = Shelf(begin.device, budget)
+        self._matting = Matting(begin.matting, begin.device) if begin.matting else None
+        self._inspector = Inspector(begin.inspector, begin.device) if begin.inspector else None
+        beside: tuple[Companion | None, ...] = (self._matting, self._inspector)
+        self._companions = [it for it in beside if it is not None]
+        self.budget = budget - begin.aside - sum(it.size for it in self._companions)
+        """Bytes that are left for models."""
+        kept = begin.host_memory * memory_of("cpu")
+        self._shelf = Shelf(begin.device, self.budget, keeper(begin.device, kept))
         self._imported = False
         self._known: dict[str, tuple[list[Hashable], list[Component]]] = {}
-        self._loras = Loras(begin.loras)
-        self._matting = Matting(begin.matting, begin.device) if begin.matting else None
+        self.loras = Loras(begin.loras, changed=changed)
+        """Those in the device's memory."""
 
     def load(self, model: str, given_up: list[Resident], tell: Tell) -> Resident:
         """Read a model; what it shares with those that are given up stays, the rest goes first.
@@ -52,16 +67,27 @@ class Residence:
             torch.cuda.set_device(self._begin.device)  # of this thread, for streams
         self._import_libraries(model)
         self._shelf.expect(self._components(model), tell)
+        pipes = [each.pipe for each in given_up]
         given_up.clear()
-        gc.collect()  # the parts of a pipeline refer to each other
+        self._shelf.give_up(pipes)
         try:
             prior = self._prior(model)
             resident = load(spec, place, self._begin.device, self._memory, prior, self._shelf)
-            if self._matting:
-                self._matting.prepare()
+            for companion in self._companions:
+                companion.prepare()
         finally:
             parts = self._shelf.arrived()
-        return replace(resident, matting=self._matting, parts=parts, loras=self._loras)
+        return replace(
+            resident,
+            matting=self._matting,
+            inspector=self._inspector,
+            parts=parts,
+            loras=self.loras,
+        )
+
+    def leave(self, resident: Resident) -> None:
+        """A model is given up: its LoRAs go at once. Belongs to the engine's thread, as they do."""
+        self.loras.leave(resident.pipe)
 
     def footprint(self, model: str) -> Parts:
         """The bytes of a model by its files; nothing of one whose files cannot be read."""
@@ -69,6 +95,10 @@ class Residence:
             return {it.name: it.size for it in self._components(model)}
         except (OSError, ValueError, KeyError):
             return {}  # the loader says what is wrong
+
+    def remedy(self, model: str) -> str:
+        """What would make a model fit that does not."""
+        return self._shelf.remedy(*self._begin.models[model])
 
     def _import_libraries(self, model: str) -> None:
         """Before the first model; and leave alone what that brings: a million objects that stay.

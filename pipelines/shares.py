@@ -15,7 +15,8 @@ AGEING = 0.05
 of 50 s yields to short ones for at most 1,000 s."""
 
 PROMOTED_AFTER_S = 600.0
-"""What is of low priority and has waited so long counts as of normal one."""
+"""Each time that a job has waited so long it counts as of the next higher priority, where there is
+anything of that: nothing is kept waiting for ever by what comes after it."""
 
 _LEVELS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
@@ -87,13 +88,15 @@ class Shares:
         return sum(rank < mine for rank, _ in ranks)
 
     def _ranks(
-        self, waiting: Iterable[W], work: Callable[[W], float], now: float
+        self, waiting: Sequence[W], work: Callable[[W], float], now: float
     ) -> Iterator[tuple[tuple[int, float, float], W]]:
         queues = defaultdict[str, list[tuple[int, float, float, W]]](list)
+        highest = min((_LEVELS[one.priority] for one in waiting), default=0)
         for one in waiting:
             seconds, waited = work(one), now - one.arrived
             aged = seconds - AGEING * waited
-            queues[one.caller].append((_level(one.priority, waited), aged, seconds, one))
+            level = max(highest, _LEVELS[one.priority] - int(waited / PROMOTED_AFTER_S))
+            queues[one.caller].append((level, aged, seconds, one))
         for caller, queue in queues.items():
             queue.sort(key=lambda entry: entry[:2])
             before = 0.0
@@ -112,8 +115,3 @@ class Shares:
         # Whoever is away and behind the clock would begin with it anyway.
         self._had = {c: had for c, had in self._had.items() if c in weights or had > self._clock}
         self._weights = {c: weights.get(c) or self._weights[c] for c in self._had}
-
-
-def _level(priority: Priority, waited: float) -> int:
-    promoted = priority == "low" and waited > PROMOTED_AFTER_S
-    return _LEVELS["normal" if promoted else priority]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pipelines.footprints import denoiser_of, is_whole
+from pipelines.quantizing import quantized
 from pipelines.weights.layout import components, variant_of
 from pipelines.weights.manifest import WeightsError, files_of
 from pipelines.weights.safety import (
@@ -33,12 +34,18 @@ def require_safe(file: Path, config: Path) -> None:
 
 
 def read_file(
-    name: str, file: Path, config: Path, dtype: torch.dtype, known: Mapping[str, torch.nn.Module]
+    name: str,
+    file: Path,
+    config: Path,
+    dtype: torch.dtype,
+    known: Mapping[str, torch.nn.Module],
+    stored: Mapping[str, str],
 ) -> Any:
     """A pipeline of what is in a file, and of a folder for the rest.
 
     `name`: its class, or `auto`: the one that the folder's index names. `known`: components that
-    need not be read. Raises what diffusers raises, and WeightsError.
+    need not be read. `stored`: how others are, in fewer bits. Raises what diffusers raises, and
+    WeightsError.
     """
     import diffusers
 
@@ -46,7 +53,7 @@ def read_file(
     kind = getattr(diffusers, index["_class_name"] if name == "auto" else name)
     told = {"dtype": dtype, "local_files_only": True}
     if is_whole(file):
-        return kind.from_single_file(str(file), config=str(config), **told)
+        return _at_rest(kind.from_single_file(str(file), config=str(config), **told))
     denoiser = denoiser_of(config)
     module = known.get(denoiser) or _read_denoiser(file, config, denoiser, dtype)
     return kind.from_pretrained(
@@ -55,8 +62,17 @@ def read_file(
         use_safetensors=True,
         trust_remote_code=False,
         **told,
+        **quantized(stored, config, dtype),
         **{**known, denoiser: module},
     )
+
+
+def _at_rest(pipe: Any) -> Any:
+    """diffusers reads a T5 as one that is about to be trained, which forgets at random."""
+    for module in pipe.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.eval()
+    return pipe
 
 
 def _read_denoiser(file: Path, config: Path, name: str, dtype: torch.dtype) -> torch.nn.Module:

@@ -18,11 +18,11 @@ Measured = Callable[[float, float], None]
 
 
 class Stopwatch(Protocol):
-    """Measures passes; `settle` returns once at most one pass is still running on the device."""
+    """Measures passes; `settle` returns once at most so many are still running on the device."""
 
     def time(self, work: Callable[[], T], measured: Measured) -> T: ...
 
-    def settle(self) -> None: ...
+    def settle(self, running: int = 1) -> None: ...
 
     def free(self) -> float:
         """Bytes that a pass may take."""
@@ -38,7 +38,7 @@ class HostStopwatch:
         measured(time.perf_counter() - begun, 0.0)
         return answer
 
-    def settle(self) -> None:
+    def settle(self, running: int = 1) -> None:
         """Nothing is ever running."""
 
     def free(self) -> float:
@@ -65,8 +65,8 @@ class CudaStopwatch:
         self._running.append((begun, ended, memory, measured))
         return answer
 
-    def settle(self) -> None:
-        while len(self._running) > 1:
+    def settle(self, running: int = 1) -> None:
+        while len(self._running) > running:
             begun, ended, memory, measured = self._running.popleft()
             ended.synchronize()
             measured(begun.elapsed_time(ended) / 1000, memory)

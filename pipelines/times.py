@@ -6,6 +6,7 @@ good as none; nothing here fails a job.
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ class Times:
         if self._path is None or now - self._saved_at < every_s:
             return
         self._saved_at = now
-        draft = self._path.with_suffix(".draft")
+        draft = self._path.with_suffix(f".{os.getpid()}.draft")  # equal devices share a file
         try:
             draft.parent.mkdir(parents=True, exist_ok=True)
             content = {key: _values(curve) for key, curve in curves.all().items()}

@@ -15,8 +15,9 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from pipelines.budgets import memory_of
+from pipelines.budgets import memory_of, settle
 from pipelines.core import Image, JobError, ModelUnavailable, Preview
+from pipelines.equipment import bytes_taken
 from pipelines.messages import (
     Begin,
     Cancel,
@@ -32,12 +33,14 @@ from pipelines.messages import (
 from pipelines.policy import Policy
 from pipelines.probe import is_probe, probes
 from pipelines.pulse import Pulse
+from pipelines.quantizations import unable
 from pipelines.times import Times, device_name
 
 if TYPE_CHECKING:
     from pipelines.engine import Engine, Report
     from pipelines.loader import Resident
     from pipelines.pool import Pool
+    from pipelines.residence import Residence
 
 TELL_EVERY_S = 1.0
 
@@ -63,13 +66,10 @@ class Worker:
         self._policy = Policy(self._times.load())
         self._pool: Pool[Resident]
         self._engine: Engine
-        self._pool, self._engine = _assemble(begin, self._policy, self._report, self._wake, pulse)
-        installed = [model for model, (_, place) in begin.models.items() if place.exists()]
-        self._too_large = [model for model in installed if not self._pool.fits(model)]
-        for model in self._too_large:
-            log.warning("%s does not fit on %s: see `darkroom plan`", model, begin.device)
-        if not self._pool.fits(*begin.preload):
-            log.warning("what is preloaded does not fit on %s together", begin.device)
+        self._pool, self._engine, residence = _assemble(
+            begin, self._policy, self._report, self._wake, pulse
+        )
+        self._too_large = _too_large(begin, self._pool, residence)
 
     def run(self) -> None:
         """Until the process ends: hear, step, say what has changed."""
@@ -159,8 +159,8 @@ class Worker:
         if is_probe(job_id):
             return
         match outcome:
-            case Image(width, height, pixels, seconds):
-                self._connection.send(Finished(job_id, width, height, seconds))
+            case Image(width, height, pixels, seconds, unread):
+                self._connection.send(Finished(job_id, width, height, seconds, unread))
                 self._connection.send_bytes(pixels)
             case Preview(index, image):
                 self._connection.send(Shown(job_id, index, image.width, image.height))
@@ -171,7 +171,7 @@ class Worker:
 
 def _assemble(
     begin: Begin, policy: Policy, report: "Report", wake: Callable[[], None], pulse: Pulse
-) -> tuple["Pool[Resident]", "Engine"]:
+) -> tuple["Pool[Resident]", "Engine", "Residence"]:
     from pipelines.engine import Engine
     from pipelines.pool import Pool
     from pipelines.residence import Residence
@@ -179,23 +179,40 @@ def _assemble(
     from pipelines.stopwatch import stopwatch
 
     budget = begin.memory * memory_of(begin.device)
-    residence = Residence(begin, budget)
-    pool = Pool(residence.load, wake, Room(budget), residence.footprint)
-    return pool, Engine(pool, policy, stopwatch(begin.device), report, pulse)
+    residence = Residence(begin, budget, wake)
+    room = Room(residence.budget, residence.loras)
+    pool = Pool(residence.load, wake, room, residence.footprint, residence.leave)
+    return pool, Engine(pool, policy, stopwatch(begin.device), report, pulse), residence
+
+
+def _too_large(begin: Begin, pool: "Pool[Resident]", residence: "Residence") -> list[str]:
+    """The models that do not fit; they, and what an entry asks for in vain, are logged."""
+    installed = [model for model, (_, place) in begin.models.items() if place.exists()]
+    too_large = [model for model in installed if not pool.fits(model)]
+    for model in installed:
+        if (reason := unable(begin.models[model][0].quantization, begin.device)) is not None:
+            log.warning("%s: %s", model, reason)
+        if model in too_large:
+            log.warning("%s does not fit on %s: %s", model, begin.device, residence.remedy(model))
+    if not pool.fits(*begin.preload):
+        log.warning("what is preloaded does not fit on %s together", begin.device)
+    return too_large
 
 
 def _own_device(begin: Begin) -> tuple[Begin, Hello]:
     """Settle `auto`, and set what belongs to the process: threads, grad mode, current device."""
     import torch
 
-    cuda = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
-    device, *others = [begin.device] if begin.device != "auto" else cuda or ["cpu"]
+    device, *others = settle(begin.device)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     if begin.threads:
         torch.set_num_threads(begin.threads)
     torch.set_grad_enabled(False)
-    return replace(begin, device=device), Hello(device, others)
+    aside = bytes_taken(begin.aide, device) if begin.aide else 0
+    each = begin.host_memory / (1 + len(others))
+    begin = replace(begin, device=device, aside=begin.aside + aside, host_memory=each)
+    return begin, Hello(device, others)
 
 
 def main(fd: int, pulse: int) -> None:
@@ -209,6 +226,9 @@ def main(fd: int, pulse: int) -> None:
 
 
 def _quiet_libraries() -> None:
+    # They tell at length what they could do with other packages, or on another machine.
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import diffusers
     import transformers
 

@@ -13,12 +13,12 @@ from typing import Protocol
 
 from starlette.requests import Request
 
-from pipelines.core import Image, Job
+from pipelines.core import Blocked, Image, Job
 from server import answers
 from server.callers import Caller
 from server.contract import ImageRequest
 from server.kinds import Integer
-from server.ledger import Entry, Refusal
+from server.ledger import Entry, Refusal, Spent
 from server.queue import Show
 from server.services import Services
 
@@ -44,15 +44,17 @@ class Asked(Protocol):
 
 
 def check(request: Request, asked: Asked) -> None:
-    """Raises RateLimited, or an InvalidRequest for more images than can ever be taken at once.
+    """Raises RateLimited, an InvalidRequest for more images than can ever be taken at once, and as
+    `Fleet.check`.
 
-    To be asked before anything is made of the request.
+    To be asked before anything is made of the request: what is refused costs nothing.
     """
     request.state.asked = asked.name, asked.model
     services, caller = _services(request), _caller(request)
     most = min(services.config.max_queue, caller.most_at_once)
     Integer(1, int(most)).read("n", asked.n)
     services.limits.check(caller, asked.n, asked.name, time.monotonic())
+    services.fleet.check(asked.n)
 
 
 def submit(
@@ -65,7 +67,8 @@ def submit(
     services, caller = _services(request), _caller(request)
     name, _ = _asked(request)
     services.limits.check(caller, len(jobs), name, time.monotonic())
-    futures = services.fleet.submit(jobs, show=show, within_s=within_s)
+    spent = partial(_spent, request)
+    futures = services.fleet.submit(jobs, show=show, within_s=within_s, spent=spent)
     services.limits.take(caller, len(jobs), time.monotonic())
     for future in futures:
         future.add_done_callback(partial(_left, services, caller))
@@ -88,11 +91,18 @@ def answered(request: Request, wanted: ImageRequest, made: Iterable[tuple[Job, I
             height=height,
             steps=_steps_run(job),
             device_seconds=image.device_seconds,
-            prompt=job.prompt if services.config.keep_prompts else None,
+            prompt=wanted.prompt if services.config.keep_prompts else None,
         )
         for job, image in made
     ]
     services.ledger.add(entries)
+
+
+def unanswered(request: Request, made: Iterable[tuple[Job, asyncio.Future[Image]]]) -> None:
+    """Have the device time of images counted that nobody gets; returns at once."""
+    for job, future in made:
+        if future.done() and not future.cancelled() and future.exception() is None:
+            _spent(request, job, future.result().device_seconds)
 
 
 def refused(request: Request, error: Exception) -> None:
@@ -131,8 +141,23 @@ def _asked(request: Request) -> tuple[str, str]:
     return asked
 
 
+def _spent(request: Request, job: Job, seconds: float) -> None:
+    name, _ = _asked(request)
+    spent = Spent(
+        at=time.time(),
+        key=job.caller,
+        source=SOURCES[request.url.path],
+        name=name,
+        model=job.model,
+        device_seconds=seconds,
+    )
+    services = _services(request)
+    services.threads.submit(services.ledger.spend, spent)
+
+
 def _left(services: Services, caller: Caller, future: asyncio.Future[Image]) -> None:
-    made = not future.cancelled() and future.exception() is None
+    # What is kept back was made.
+    made = not future.cancelled() and isinstance(future.exception(), Blocked | None)
     services.limits.left(caller, made, time.monotonic())
 
 

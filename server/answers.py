@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.core import (
+    Blocked,
     DoesNotFit,
     JobCancelled,
     JobError,
@@ -59,6 +60,7 @@ from server.errors import (
     UnsupportedSize,
     WrongKey,
 )
+from server.refusals import ContentPolicyViolation, ModerationBlocked, NotJudged
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,9 @@ TABLE: Mapping[type[Exception], Answer] = {
     InvalidMask: Answer(400, _USER_ERROR, "invalid_mask_image_format"),
     ModelDoesNotExist: Answer(400, _USER_ERROR, "invalid_value"),
     ModelNotInstalled: Answer(400, _USER_ERROR, "model_not_installed"),
+    ContentPolicyViolation: Answer(400, code="content_policy_violation"),
+    ModerationBlocked: Answer(400, _USER_ERROR, "moderation_blocked"),
+    NotJudged: Answer(503, _UNAVAILABLE, "policy_unavailable", retry=True, retry_after_s=5),
     MissingKey: Answer(401),
     WrongKey: Answer(401, code="invalid_api_key"),
     LinkInvalid: Answer(403, code="link_invalid"),
@@ -122,6 +127,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     JobFailed: Answer(500, "server_error"),
     UnfitLora: Answer(400, code="invalid_value"),
     DoesNotFit: Answer(500, "server_error", "insufficient_memory"),
+    Blocked: Answer(400, code="content_policy_violation"),
     ModelUnavailable: Answer(503, _UNAVAILABLE, "model_unavailable"),
     WorkerLost: Answer(500, "server_error"),
     Exception: Answer(500, "server_error", retry=True),
@@ -131,6 +137,7 @@ _MESSAGES: Mapping[type[JobError], str] = {
     JobCancelled: "The server gave this request up. Please retry after a brief delay.",
     DoesNotFit: "This image needs more memory than the server has; {0.width}x{0.height} would fit.",
     UnfitLora: "The LoRA '{0.name}' does not fit this model.",
+    Blocked: "The image that was made is not allowed by this server's content policy.",
     ModelUnavailable: "The model could not be loaded. The server's log says why.",
 }
 _SORRY = "The server had an error processing your request. Sorry about that!"

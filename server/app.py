@@ -13,12 +13,14 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pipelines.registry import Registry
+from server.aide import aide_for
 from server.auth import keys_of
 from server.config import Config, ConfigError
 from server.files import Files
 from server.fleet import Fleet
 from server.handlers import handlers
 from server.headers import Envelope
+from server.judging import judge_for
 from server.keys import FILE as KEYS
 from server.keys import KeyStore
 from server.ledger import FILE as LEDGER
@@ -27,7 +29,18 @@ from server.limits import Limits
 from server.links import Links, load_key
 from server.metering import Metering
 from server.metrics import Metrics
-from server.routes import edits, generations, health, models, openapi, results, variations
+from server.policy import policy_of
+from server.rewriter import rewriter_for
+from server.routes import (
+    edits,
+    generations,
+    health,
+    models,
+    moderations,
+    openapi,
+    results,
+    variations,
+)
 from server.routes import files as file_routes
 from server.routes import metrics as metrics_routes
 from server.routes import usage as usage_routes
@@ -36,7 +49,7 @@ from server.spool import Scratch
 from server.store import Store
 
 _GROUPS = (
-    *(generations, edits, variations, file_routes),
+    *(generations, edits, variations, moderations, file_routes),
     *(models, usage_routes, health, metrics_routes, results, openapi),
 )
 _SWEEP_EVERY_S = 60
@@ -74,6 +87,7 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
     threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="encode")
     fleet.observer = metrics = Metrics()
     scratch = Scratch(config.data_dir / "uploads", threads)
+    aide = aide_for(config, registry)
     return Services(
         config=config,
         registry=registry,
@@ -86,6 +100,9 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
         scratch=scratch,
         links=links,
         metrics=metrics,
+        policy=policy_of(config, registry, threads, judge_for(registry, aide)),
+        aide=aide,
+        rewriter=rewriter_for(config, registry, aide),
         threads=threads,
         started=int(time.time()),
     )
@@ -94,6 +111,8 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
+    if services.aide:
+        services.aide.start()
     await services.fleet.start()
     sweeper = asyncio.create_task(_keep_sweeping(services))
     try:
@@ -103,6 +122,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await sweeper
         await services.fleet.stop()
+        if services.rewriter:
+            await services.rewriter.close()
+        if services.aide:
+            await services.aide.stop()
         services.threads.shutdown()
         services.ledger.close()
         services.keys.close()

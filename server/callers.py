@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, get_args
 
+from pipelines.content import MODES, Mode
 from pipelines.core import Priority
 from server.config import ConfigError
 
 PRIORITIES: tuple[str, ...] = get_args(Priority)
+_MOST = 1_000_000_000
+"""Of a limit: what is more is a slip, and would not fit into the file of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Caller:
     """How many images may wait or run at once."""
     admin: bool = False
     """Whether the usage of others may be seen."""
+    policy: Mode | None = None
+    """How the content policy is applied; None: as to everyone."""
 
     def __post_init__(self) -> None:
         if len(self.name) > 100 or not self.name.isprintable() or self.name != self.name.strip():
@@ -36,12 +41,19 @@ class Caller:
             raise ConfigError(f"weight must be a number above 0, not {self.weight}")
         if self.priority not in PRIORITIES:
             raise ConfigError(f"priority must be {', '.join(PRIORITIES)}, not {self.priority}")
+        if self.policy is not None and self.policy not in MODES:
+            raise ConfigError(f"policy must be {', '.join(MODES)}, not {self.policy}")
         for name, limit in (
             ("images-per-minute", self.images_per_minute),
             ("in-queue", self.in_queue),
         ):
-            if limit is not None and limit < 1:
-                raise ConfigError(f"{name} must be at least 1, not {limit}")
+            if limit is not None and not 1 <= limit <= _MOST:
+                raise ConfigError(f"{name} must be between 1 and {_MOST}, not {limit}")
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it may see what others have used: an admin, and anyone without keys."""
+        return self.admin or not self.name
 
     @property
     def most_at_once(self) -> float:
@@ -55,6 +67,7 @@ _ATTRIBUTES: Mapping[str, Callable[[str], Any]] = {
     "images-per-minute": int,
     "in-queue": int,
     "admin": lambda text: {"true": True, "false": False}[text],
+    "policy": str,
 }
 _ATTRIBUTE = re.compile(rf"\s+({'|'.join(_ATTRIBUTES)})=(\S*)$")
 

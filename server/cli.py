@@ -4,6 +4,8 @@ The only reader of the environment. Heavy imports wait until a command needs the
 instant.
 """
 
+import os
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +14,13 @@ import typer
 from rich.console import Console
 
 from pipelines.registry import Registry
-from server import commands, keys_commands, plan_command, usage_command
-from server.config import Config
+from pipelines.wording import ChatRewriter
+from server import bundle_commands, commands, keys_commands, plan_command, usage_command
+from server.config import Config, ConfigError
 from server.options import (
     ACCESS,
     DEFAULT_WEIGHTS,
+    DEFAULTS,
     LIMITS,
     SERVING,
     DataDir,
@@ -27,13 +31,12 @@ from server.options import (
     one_line_errors,
 )
 
-_DEFAULTS = Config()
-_DEFAULT_DEVICES = ",".join(_DEFAULTS.devices)
+_DEFAULT_DEVICES = ",".join(DEFAULTS.devices)
 
 app = typer.Typer(
     help="Your own Images API, on your own GPU.",
-    epilog="Every flag can also be set in the environment: --max-queue as DARKROOM_MAX_QUEUE. "
-    "The flag wins.",
+    epilog="Settings can also be given in the environment, --max-queue as DARKROOM_MAX_QUEUE: the "
+    "help of a command names them. The flag wins.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,7 +50,9 @@ Host = Annotated[
 Port = Annotated[int, flag("port", ACCESS, "The port to listen on; 0 takes a free one.", "PORT")]
 ApiKeys = Annotated[
     Path | None,
-    flag("api-keys", ACCESS, "Ask for a bearer key: a KEY or NAME:KEY a line.", "FILE"),
+    flag(
+        "api-keys", ACCESS, "Keys beside those of `darkroom keys`: KEY or NAME:KEY a line.", "FILE"
+    ),
 ]
 NoAuth = Annotated[bool, flag("no-auth", ACCESS, "Let others in although there are no keys.")]
 PublicUrl = Annotated[
@@ -60,56 +65,97 @@ AllowImageUrls = Annotated[
 ]
 Strict = Annotated[
     bool,
-    flag("strict", SERVING, "Refuse all that the original refuses, extensions included."),
+    flag(
+        "strict",
+        SERVING,
+        "Refuse all that OpenAI's API refuses, darkroom's own parameters included.",
+    ),
+]
+Policy = Annotated[
+    str | None,
+    flag(
+        "policy",
+        SERVING,
+        "The content policy, whatever weights.yaml says.",
+        "off|on|strict",
+    ),
 ]
 KeepPrompts = Annotated[
     bool,
-    flag("keep-prompts", LIMITS, "Put the prompts of answered images into the ledger, too."),
+    flag("keep-prompts", LIMITS, "Keep the prompts of answered images in the ledger, too."),
 ]
 Devices = Annotated[
     str,
-    flag("devices", LIMITS, "auto: every GPU, else the CPU. Or: cuda:0,cuda:1", "LIST"),
+    flag(
+        "devices",
+        LIMITS,
+        "auto: every GPU, or else the CPU. Or a list, such as cuda:0,cuda:1.",
+        "LIST",
+    ),
+]
+HostMemory = Annotated[
+    float,
+    flag(
+        "host-memory",
+        LIMITS,
+        "The share of the host's memory in which GPUs keep models that they have given up.",
+        "SHARE",
+    ),
 ]
 MaxQueue = Annotated[
     int,
-    flag("max-queue", LIMITS, "How many images may wait or run; more are put off.", "IMAGES"),
+    flag(
+        "max-queue",
+        LIMITS,
+        "How many images may wait or run; what goes beyond is answered 429.",
+        "IMAGES",
+    ),
 ]
 MaxWait = Annotated[
     float,
-    flag("max-wait", LIMITS, "What would be finished later than so is put off.", "SECONDS"),
+    flag(
+        "max-wait",
+        LIMITS,
+        "What would be finished later than so, by prediction, is answered 429.",
+        "SECONDS",
+    ),
 ]
 
 
 @app.command()
 def serve(
     weights: Weights = DEFAULT_WEIGHTS,
-    models_dir: ModelsDir = _DEFAULTS.models_dir,
-    strict: Strict = _DEFAULTS.strict,
-    keep_prompts: KeepPrompts = _DEFAULTS.keep_prompts,
-    host: Host = _DEFAULTS.host,
-    port: Port = _DEFAULTS.port,
-    api_keys: ApiKeys = _DEFAULTS.api_keys,
-    no_auth: NoAuth = _DEFAULTS.no_auth,
-    public_url: PublicUrl = _DEFAULTS.public_url,
-    allow_image_urls: AllowImageUrls = _DEFAULTS.allow_image_urls,
-    data_dir: DataDir = _DEFAULTS.data_dir,
+    models_dir: ModelsDir = DEFAULTS.models_dir,
+    strict: Strict = DEFAULTS.strict,
+    policy: Policy = DEFAULTS.policy,
+    keep_prompts: KeepPrompts = DEFAULTS.keep_prompts,
+    host: Host = DEFAULTS.host,
+    port: Port = DEFAULTS.port,
+    api_keys: ApiKeys = DEFAULTS.api_keys,
+    no_auth: NoAuth = DEFAULTS.no_auth,
+    public_url: PublicUrl = DEFAULTS.public_url,
+    allow_image_urls: AllowImageUrls = DEFAULTS.allow_image_urls,
+    data_dir: DataDir = DEFAULTS.data_dir,
     devices: Devices = _DEFAULT_DEVICES,
-    memory: Memory = _DEFAULTS.memory,
-    max_queue: MaxQueue = _DEFAULTS.max_queue,
-    max_wait: MaxWait = _DEFAULTS.max_wait_s,
+    memory: Memory = DEFAULTS.memory,
+    host_memory: HostMemory = DEFAULTS.host_memory,
+    max_queue: MaxQueue = DEFAULTS.max_queue,
+    max_wait: MaxWait = DEFAULTS.max_wait_s,
 ) -> None:
-    """Serve the Images API."""
+    """Serve the Images API, to this machine alone unless told otherwise."""
     with one_line_errors():
         config = Config(
             weights=tuple(weights),
             models_dir=models_dir,
             data_dir=data_dir,
             strict=strict,
+            policy=policy,  # type: ignore[arg-type]
             keep_prompts=keep_prompts,
             host=host,
             port=port,
             devices=tuple(device.strip() for device in devices.split(",")),
             memory=memory,
+            host_memory=host_memory,
             api_keys=api_keys,
             no_auth=no_auth,
             public_url=public_url.rstrip("/") if public_url else None,
@@ -118,6 +164,7 @@ def serve(
             max_wait_s=max_wait,
         )
         registry = Registry(config.weights, config.models_dir)
+        config = replace(config, rewriter_key=_rewriter_key(registry))
         from server.fleet import Fleet
         from server.serve import run
 
@@ -125,22 +172,31 @@ def serve(
 
 
 @app.command()
-def models(
-    weights: Weights = DEFAULT_WEIGHTS, models_dir: ModelsDir = _DEFAULTS.models_dir
-) -> None:
-    """Show which models are defined and installed, and which of them serves each API name."""
+def models(weights: Weights = DEFAULT_WEIGHTS, models_dir: ModelsDir = DEFAULTS.models_dir) -> None:
+    """Show what is defined and what of it is installed, and which model serves each API name."""
     from server import tables
 
     with one_line_errors():
         registry = Registry(weights, models_dir)
-    console = Console()
-    console.print(tables.models_table(registry), tables.names_table(registry))
+        loras = tables.loras_table(registry)
+        shown = [tables.models_table(registry), *([loras] if loras.row_count else [])]
+    Console().print(*shown, tables.names_table(registry))
 
 
 app.add_typer(commands.app)
+app.add_typer(bundle_commands.app)
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(plan_command.app)
 app.add_typer(usage_command.app)
+
+
+def _rewriter_key(registry: Registry) -> str | None:
+    """What the rewriter's endpoint wants to see; raises ConfigError if it is not there."""
+    rewriter = registry.rewriter
+    name = rewriter.api_key_env if isinstance(rewriter, ChatRewriter) else None
+    if name is not None and not os.environ.get(name):
+        raise ConfigError(f"the rewriter wants a key, and the environment has no {name}")
+    return os.environ[name] if name else None
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,11 +1,10 @@
-"""The commands that bring weights in, check them, and carry them to a box without a network.
+"""The commands that bring weights in, check them, and delete them.
 
 Each calls one function of `pipelines.weights`, and says what became of it.
 """
 
 import re
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -14,36 +13,40 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.registry import ENTRY, MATTING, Registry
+from pipelines.definitions import OTHERS
+from pipelines.lora_files import FOLDER as LORAS
+from pipelines.lora_files import LoraFiles
+from pipelines.registry import ENTRY, RESERVED, Registry
 from pipelines.weights.manifest import Manifest, WeightsError, read_manifest
 from server.bars import bars
 from server.options import (
-    DEFAULT_MODELS_DIR,
     DEFAULT_WEIGHTS,
+    DEFAULTS,
     ModelsDir,
     Weights,
     one_line_errors,
 )
 
 app = typer.Typer()
-AnyNames = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="All, if none.")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Ids of models.")]
+_NAMED = f"Ids of models; or, of what weights files name beside them: {', '.join(OTHERS)}."
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help=_NAMED)]
+AnyNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help=_NAMED)]
 
 
 @app.command()
 def pull(
     names: Names,
     revision: Annotated[
-        str | None, typer.Option(help="A branch, tag or commit, not the newest one.")
+        str | None, typer.Option(help="A branch, tag or commit, instead of the newest one.")
     ] = None,
     variant: Annotated[
         str | None, typer.Option(help="Such as fp16: half the size, where a repository has it.")
     ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
-    models_dir: ModelsDir = DEFAULT_MODELS_DIR,
+    models_dir: ModelsDir = DEFAULTS.models_dir,
 ) -> None:
-    """Fetch models from the hub: only what is needed, going on where an earlier run ended."""
-    with _mistakes_told():
+    """Fetch weights from the hub: only what is needed, going on where an earlier run ended."""
+    with mistakes_told():
         from pipelines.weights.pull import pull
 
         registry = Registry(weights, models_dir)
@@ -59,147 +62,118 @@ def pull(
                     variant=variant,
                     is_pipeline=name in registry.models,
                 )
-                _say_installed(name, manifest, models_dir)
+                say_installed(name, manifest, models_dir)
 
 
 @app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A diffusers folder, a .safetensors or a .gguf.")],
-    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The model's id.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A diffusers folder, a .safetensors or a .gguf.")
+    ],
+    name: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="The model's id, or the LoRA's.")
+    ],
     like: Annotated[
-        str | None, typer.Option(metavar="ID", help="The model whose entry it takes over.")
+        str | None,
+        typer.Option(metavar="ID", help="The model whose entry in weights.yaml it takes over."),
+    ] = None,
+    lora: Annotated[bool, typer.Option("--lora", help="It is a LoRA, not a model.")] = False,
+    base: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A model that a LoRA was made for.")
     ] = None,
     link: Annotated[
         bool, typer.Option(help="Hard-link the files instead of copying them.")
     ] = False,
     weights: Weights = DEFAULT_WEIGHTS,
-    models_dir: ModelsDir = DEFAULT_MODELS_DIR,
+    models_dir: ModelsDir = DEFAULTS.models_dir,
 ) -> None:
-    """Take in a model that is already on this machine."""
-    with _mistakes_told():
+    """Take in a model, or a LoRA, that is already on this machine."""
+    with mistakes_told():
         from pipelines.weights.importing import take_in
+        from pipelines.weights.lora_manifests import take_in_lora
 
-        _require_entry(Registry(weights, models_dir), path, name, like, models_dir)
+        registry = Registry(weights, models_dir)
+        if lora:
+            for id in base or ():
+                _require(id, registry.models)
+            folder = registry.loras.folder
+            with bars() as begin:
+                manifest = take_in_lora(path, folder, name, begin, bases=base or (), link=link)
+            return say_installed(name, manifest, folder)
+        if base:
+            raise WeightsError("--base is for a LoRA, with --lora")
+        _require_entry(registry, path, name, like, models_dir)
         with bars() as begin:
             manifest = take_in(path, models_dir, name, begin, like=like, link=link)
-        _say_installed(name, manifest, models_dir)
+        say_installed(name, manifest, models_dir)
 
 
 @app.command()
 def verify(
     names: AnyNames = None,
     weights: Weights = DEFAULT_WEIGHTS,
-    models_dir: ModelsDir = DEFAULT_MODELS_DIR,
+    models_dir: ModelsDir = DEFAULTS.models_dir,
 ) -> None:
-    """Compare installed models with their manifests; exit code 1 if any differs."""
-    with _mistakes_told():
+    """Compare what is installed with its manifests; exit code 1 if any differs.
+
+    Without a name: all of it, LoRAs as well.
+    """
+    with mistakes_told():
+        from pipelines.weights.lora_manifests import changed_loras
         from pipelines.weights.verify import verify
 
         registry = Registry(weights, models_dir)
-        folders = _folders(registry, names)
+        folders = folders_of(registry, names)
         with bars() as begin:
             reports = {
                 name: verify(folder, begin(name, manifest.size))
                 for name, folder in folders.items()
                 if (manifest := read_manifest(folder))
             }
+            loras = {} if names else changed_loras(registry.loras, begin)
         for name, report in reports.items():
-            _say(f"{name}: {'intact' if report.intact else report}")
+            say(f"{name}: {'intact' if report.intact else report}")
         for name in folders.keys() - reports.keys():
-            _say(f"{name}: has no manifest to verify it by")
+            say(f"{name}: has no manifest to verify it by")
+        for name, changed in loras.items():
+            say(f"loras/{name}: {'changed' if changed else 'intact'}")
         unverified = bool(names) and len(reports) < len(folders)
-        raise typer.Exit(unverified or any(not report.intact for report in reports.values()))
+        broken = any(not report.intact for report in reports.values()) or any(loras.values())
+        raise typer.Exit(unverified or broken)
 
 
 @app.command()
-def rm(names: Names, models_dir: ModelsDir = DEFAULT_MODELS_DIR) -> None:
-    """Delete installed models from the models folder."""
-    with _mistakes_told():
-        from pipelines.weights.staging import remove
-
-        for name in names:
-            _say(f"{name}: {remove(models_dir, _plain_id(name)) / 1e9:.2f} GB freed")
-
-
-@app.command()
-def bundle(
-    names: Names,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.tar")],
-    split: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Write parts of this size, such as 4G.")
+def rm(
+    names: AnyNames = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A LoRA to delete; may be given several times."),
     ] = None,
-    with_wheels: Annotated[
-        str | None,
-        typer.Option(metavar="PLATFORM", help="This software as well, such as for linux-x86_64."),
-    ] = None,
-    sign: Annotated[
-        Path | None, typer.Option(metavar="KEY", help="Sign with a secret key of minisign's.")
-    ] = None,
-    weights: Weights = DEFAULT_WEIGHTS,
-    models_dir: ModelsDir = DEFAULT_MODELS_DIR,
+    models_dir: ModelsDir = DEFAULTS.models_dir,
 ) -> None:
-    """Write models into one file, to carry them to a box without a network."""
-    with _mistakes_told(), tempfile.TemporaryDirectory() as scratch:
-        from pipelines.weights.bundle import bundle
-        from pipelines.weights.signing import signer
-        from pipelines.weights.wheels import download_wheels
+    """Delete what is installed from the models folder."""
+    with mistakes_told():
+        from pipelines.weights.lora_manifests import remove_lora, require_lora
+        from pipelines.weights.staging import remove, require_removable
 
-        registry = Registry(weights, models_dir)
-        _folders(registry, names)
-        if with_wheels is not None:
-            download_wheels(with_wheels, Path(scratch))
-        with bars() as begin:
-            written = bundle(
-                registry,
-                names,
-                output,
-                begin,
-                part_size=_bytes(split) if split else None,
-                wheels=Path(scratch) if with_wheels else None,
-                sign=signer(sign, _password) if sign else None,
-            )
-        _say("\n".join(str(path) for path in written))
-
-
-@app.command()
-def unbundle(
-    file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="Or the first of its parts.")],
-    trust: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Refuse what this public key has not signed."),
-    ] = None,
-    wheels: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where to put the wheels, if any.")
-    ] = None,
-    weights: Weights = DEFAULT_WEIGHTS,
-    models_dir: ModelsDir = DEFAULT_MODELS_DIR,
-) -> None:
-    """Install the models of a bundle: all of it is verified, or nothing is installed."""
-    with _mistakes_told():
-        from pipelines.weights.unbundle import unbundle
-
-        defined = Registry(weights, models_dir).models
-        with bars() as begin:
-            installed = unbundle(
-                file, models_dir, begin, defined=defined, trust=trust, wheels=wheels
-            )
-        for name, manifest in installed.items():
-            _say_installed(name, manifest, models_dir)
-
-
-def _password() -> str:
-    return str(typer.prompt("Password of the secret key", hide_input=True, err=True))
-
-
-def _bytes(size: str) -> int:
-    match = re.fullmatch(r"([1-9]\d*)([KMGT]?)B?", size.strip().upper())
-    if match is None:
-        raise WeightsError(f"--split: '{size}' is not a size such as 4G or 700M")
-    return int(match[1]) * int(1000 ** " KMGT".index(match[2] or " "))
+        loras = LoraFiles(models_dir / LORAS)
+        if not (names or lora):
+            raise WeightsError("name what is to be deleted: a model, or a LoRA with --lora")
+        for name in names or ():
+            if name == LORAS:
+                raise WeightsError(f"'{name}' is the folder of all LoRAs: name each with --lora")
+            require_removable(models_dir, _plain_id(name))
+        for name in lora or ():
+            require_lora(loras, name)
+        for name in dict.fromkeys(names or ()):
+            say(f"{name}: {remove(models_dir, name) / 1e9:.2f} GB freed")
+        for name in dict.fromkeys(lora or ()):
+            say(f"{LORAS}/{name}: {remove_lora(loras, name) / 1e9:.2f} GB freed")
 
 
 @contextmanager
-def _mistakes_told() -> Iterator[None]:
+def mistakes_told() -> Iterator[None]:
+    """Tell a mistake of the operator's, and what the disk refuses, in a line, and exit with 2."""
     with one_line_errors():
         try:
             yield
@@ -211,26 +185,29 @@ def _require_entry(
     registry: Registry, path: Path, name: str, like: str | None, models_dir: Path
 ) -> None:
     """Raise WeightsError unless the model will be served once it is in its folder."""
-    _plain_id(name)
+    if _plain_id(name) in RESERVED:
+        raise WeightsError(f"'{name}' is the name of something else: take another id")
     own = models_dir / name / ENTRY
     file = registry.files.get(name)
     if file is None or file == own:
         if like is None:
             raise WeightsError(f"no entry defines '{name}': name a model that it is --like")
-        _known(registry, like)
+        _require(like, registry.models)
     elif like is not None:
         raise WeightsError(f"{file} has an entry for '{name}' already: --like would not count")
     elif registry.path(name) != models_dir / name or path.is_file():
         raise WeightsError(f"{file}: the source of '{name}' is {registry.models[name].source}")
 
 
-def _folders(registry: Registry, names: list[str] | None) -> dict[str, Path]:
-    """The folders of the models that were named, or else of all installed ones."""
+def folders_of(registry: Registry, names: list[str] | None) -> dict[str, Path]:
+    """The folders of what was named, or else of all that is installed, without LoRAs. Raises
+    WeightsError for what is not installed."""
+    defined = [*registry.models, *registry.others]
     for name in names or ():
-        _known(registry, name)
+        _require(name, defined)
         if not registry.installed(name):
             raise WeightsError(f"'{name}' is not installed")
-    chosen = names or [name for name in registry.models if registry.installed(name)]
+    chosen = names or [name for name in defined if registry.installed(name)]
     places = {name: registry.path(name) for name in chosen}
     return {name: place if place.is_dir() else place.parent for name, place in places.items()}
 
@@ -242,22 +219,25 @@ def _plain_id(name: str) -> str:
 
 
 def _repository(registry: Registry, name: str) -> str:
-    is_matting = name == MATTING and name not in registry.models
-    source = (registry.matting_source if is_matting else None) or _known(registry, name)
+    _require(name, [*registry.models, *registry.others])
+    source = registry.source(name)
     if not source.startswith("hub:"):
         raise WeightsError(f"{name} is not from the hub: its source is {source}")
     return source.removeprefix("hub:")
 
 
-def _known(registry: Registry, name: str) -> str:
-    if name not in registry.models:
-        raise WeightsError(f"there is no model '{name}'; there are: {', '.join(registry.models)}")
-    return registry.models[name].source
+def _require(name: str, defined: Collection[str]) -> None:
+    if name not in defined and name in OTHERS:
+        raise WeightsError(f"no weights file defines '{name}'")
+    if name not in defined:
+        raise WeightsError(f"there is no model '{name}'; there are: {', '.join(defined)}")
 
 
-def _say_installed(name: str, manifest: Manifest, models_dir: Path) -> None:
-    _say(f"{name}: {manifest.size / 1e9:.2f} GB in {models_dir / name}")
+def say_installed(name: str, manifest: Manifest, models_dir: Path) -> None:
+    """Tell of what is now in its place."""
+    say(f"{name}: {manifest.size / 1e9:.2f} GB in {models_dir / name}")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line for whoever looks at the terminal, as it is."""
     Console().print(Text(text), soft_wrap=True)

@@ -4,10 +4,12 @@ Knows what is allowed, not where it came from: flags and the environment are rea
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from pipelines.content import MODES, Mode
 
 
 class ConfigError(ValueError):
@@ -30,6 +32,8 @@ class Config:
     """`("auto",)`, or a worker process for each of `cpu`, `cuda:0`, …"""
     memory: float = 0.9
     """The share of each device's memory that models may take; of the host's, for CPU workers."""
+    host_memory: float = 0.25
+    """The share of the host's memory in which GPUs keep models that they have given up."""
     api_keys: Path | None = None
     """A file of bearer keys, beside those in the data folder; without any, all may ask."""
     no_auth: bool = False
@@ -42,6 +46,10 @@ class Config:
     """Refuse what the original refuses, extensions included, for the names that it has."""
     keep_prompts: bool = False
     """Put prompts into the ledger, too."""
+    rewriter_key: str | None = field(default=None, repr=False)
+    """What the rewriter's endpoint wants to see, where weights.yaml names one with a key."""
+    policy: Mode | None = None
+    """How the content policy is applied; None: as weights.yaml says."""
     max_queue: int = 64
     """How many images may wait or run at once."""
     max_wait_s: float = 600.0
@@ -53,10 +61,14 @@ class Config:
         _check_public_url(self.public_url)
         if not 0 < self.memory <= 1:
             raise ConfigError(f"--memory must be above 0 and at most 1, not {self.memory:g}")
+        if not 0 <= self.host_memory <= 1:
+            raise ConfigError(f"--host-memory must be from 0 to 1, not {self.host_memory:g}")
         if self.max_queue < 1:
             raise ConfigError(f"--max-queue must be at least 1, not {self.max_queue}")
-        if self.max_wait_s <= 0:
+        if not self.max_wait_s > 0:
             raise ConfigError(f"--max-wait must be above 0, not {self.max_wait_s:g}")
+        if self.policy is not None and self.policy not in MODES:
+            raise ConfigError(f"--policy must be {', '.join(MODES)}, not {self.policy}")
         if self.api_keys and self.no_auth:
             raise ConfigError("--api-keys and --no-auth contradict each other: give one of them")
 
@@ -93,6 +105,10 @@ def _check_devices(devices: tuple[str, ...]) -> None:
 def _check_public_url(url: str | None) -> None:
     if url is None:
         return
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of brackets, or of a port
+        usable = False
+    if not usable or parts.query or parts.fragment:
         raise ConfigError(f"--public-url must look like https://images.example.org, not '{url}'")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
 
-from pipelines.core import Image, Task
+from pipelines.core import Image, Strictness, Task
 from pipelines.registry import Level, Registry
 from server import errors
 from server.endpoints import GENERATIONS, Endpoint
@@ -79,6 +79,31 @@ class ImageRequest:
     """The sizes of what was sent to be looked at."""
     references: tuple[Image, ...] = ()
     """What the model looks at beside the picture that it works on."""
+    moderation: Strictness | None = None
+    """How strictly it asked to be judged, if it said so."""
+    style: str | None = None
+    """`vivid` or `natural`, if that was asked for."""
+    given_prompt: str | None = None
+    """What the model is given in place of the prompt: `revising` says."""
+    rewritten: str | None = None
+    """What became of the prompt at the rewriter, if that was asked."""
+    waited_s: float = 0.0
+    """What this took of the time for the answer."""
+
+    @property
+    def model_prompt(self) -> str:
+        """The prompt that the model is given."""
+        return self.prompt if self.given_prompt is None else self.given_prompt
+
+    @property
+    def rewrite(self) -> bool | None:
+        """Whether the prompt shall be rewritten; None where that was not said."""
+        return cast(bool | None, self.extensions.get("prompt_rewrite"))
+
+    @property
+    def tells_prompt(self) -> bool:
+        """Whether each image comes with the prompt that the model was given."""
+        return self.profile.revises or self.rewrite is True
 
     @property
     def level(self) -> Level:
@@ -100,6 +125,11 @@ class Checked:
     """Their names as they were sent."""
 
     @property
+    def prompt(self) -> str:
+        """What is to be seen; empty where nothing was said."""
+        return cast(str, self.values.get("prompt", ""))
+
+    @property
     def n(self) -> int:
         """How many images there shall be."""
         return cast(int, self.values.get("n", 1))
@@ -114,6 +144,11 @@ class Checked:
         """Whether the background shall be."""
         return self.values.get("background") == "transparent"
 
+    @property
+    def moderation(self) -> Strictness | None:
+        """How strictly it asks to be judged, if it says so."""
+        return cast(Strictness | None, self.values.get("moderation"))
+
     def request(self, canvas: Canvas | None = None) -> ImageRequest:
         """The whole request, with its canvas where it has one."""
         values = self.values
@@ -122,7 +157,7 @@ class Checked:
             profile=self.profile,
             name=self.name,
             model=self.model,
-            prompt=values.get("prompt", ""),
+            prompt=self.prompt,
             n=self.n,
             quality=None if quality == "auto" else quality,
             delivery=self._delivery(canvas),
@@ -132,6 +167,8 @@ class Checked:
             stream=stream,
             previews=values.get("partial_images", 0) if stream else 0,
             event=self.endpoint.event,
+            moderation=self.moderation,
+            style=values.get("style"),
         )
 
     def _delivery(self, canvas: Canvas | None) -> Delivery:

@@ -7,7 +7,9 @@ files and versions of schemas; not what is in them.
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from server.config import ConfigError
@@ -17,9 +19,15 @@ _BUSY_S = 10.0
 
 
 def connect(
-    file: Path, schema: str, version: int, synced: Literal["NORMAL", "FULL"] = "NORMAL"
+    file: Path,
+    schema: str,
+    version: int,
+    synced: Literal["NORMAL", "FULL"] = "NORMAL",
+    since: Mapping[int, str] = MappingProxyType({}),
 ) -> sqlite3.Connection:
     """A connection that commits each statement by itself, to a file made where there is none.
+
+    `since`: for earlier versions, the statement that makes the next one of it.
 
     It may be used by any thread, one at a time. `synced` as FULL: a commit also survives a power
     cut, for some milliseconds of disk. Raises ConfigError if the file cannot be used.
@@ -33,7 +41,7 @@ def connect(
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synced}")
-        found = _prepare(connection, schema, version)
+        found = _prepare(connection, schema, version, since)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"{file}: cannot be used: {error}") from error
     if found != version:
@@ -41,18 +49,18 @@ def connect(
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, schema: str, version: int) -> int:
-    """Fill an empty file; the version of what is in it."""
-    found = _version(connection)
-    if found == 0:
+def _prepare(
+    connection: sqlite3.Connection, schema: str, version: int, since: Mapping[int, str]
+) -> int:
+    """Fill an empty file, and bring an earlier one up to date; the version of what is in it."""
+    if _version(connection) in (0, *since):
         with connection:
-            connection.execute("BEGIN IMMEDIATE")  # two processes may have found it empty
-            if _version(connection) == 0:
-                for statement in schema.split(";\n"):
+            connection.execute("BEGIN IMMEDIATE")  # two processes may have found it so
+            while (found := _version(connection)) in (0, *since):
+                for statement in (since[found] if found else schema).split(";\n"):
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {version}")
-        found = _version(connection)
-    return found
+                connection.execute(f"PRAGMA user_version = {found + 1 if found else version}")
+    return _version(connection)
 
 
 def _version(connection: sqlite3.Connection) -> int:

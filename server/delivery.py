@@ -16,6 +16,7 @@ from server import accounts, headers
 from server.contract import ImageRequest
 from server.encode import SUFFIXES, encode, texts_of
 from server.plan import unused
+from server.policy import told_as
 from server.responses import Result, images_body
 from server.services import Services
 from server.streaming import EventStream
@@ -40,6 +41,8 @@ async def answer(
         response = await _all_at_once(request, wanted, jobs, services)
     response.headers[headers.MODEL] = wanted.model
     response.headers[headers.SEEDS] = ",".join(str(job.seed) for job in jobs)
+    if wanted.rewritten is not None:
+        response.headers[headers.REWRITE] = wanted.rewritten
     ignored = (*wanted.ignored, *unused(wanted, jobs[0], services.registry.models[wanted.model]))
     if ignored:
         response.headers[headers.IGNORED] = ",".join(ignored)
@@ -57,12 +60,21 @@ async def _all_at_once(
             services.threads, _result, image, jobs[index], wanted, services, base_url
         )
 
-    futures = accounts.submit(request, jobs, within_s=ANSWER_WITHIN_S)
-    results = await all_or_none(futures, finish, request.receive)
+    left_s = max(0.0, ANSWER_WITHIN_S - wanted.waited_s)
+    futures = accounts.submit(request, jobs, within_s=left_s)
+    try:
+        with told_as(wanted.profile):
+            results = await all_or_none(futures, finish, request.receive)
+    except BaseException:
+        accounts.unanswered(request, zip(jobs, futures, strict=True))
+        raise
     body = images_body(wanted, results, created=int(time.time()))
     made = [(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
     await loop.run_in_executor(services.threads, accounts.answered, request, wanted, made)
-    return Response(body, media_type="application/json")
+    response = Response(body, media_type="application/json")
+    if unread := made[0][1].unread:  # of one prompt, as all of them
+        response.headers[headers.UNREAD] = ",".join(f"{it}={n}" for it, n in unread.items())
+    return response
 
 
 def _result(

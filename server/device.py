@@ -72,8 +72,12 @@ class Device:
 
     @property
     def open(self) -> bool:
-        """Whether there is a worker to be given jobs."""
-        return self._greeted
+        """Whether there is a worker to be given jobs, that has said what does not fit."""
+        return self.state is not _NOTHING
+
+    def suits(self, model: str) -> bool:
+        """Whether it can be expected to make images of a model, now or later."""
+        return not self.set_aside and model not in self.state.too_large
 
     @property
     def set_aside(self) -> bool:

@@ -26,6 +26,10 @@ class Place(Protocol):
     @property
     def load(self) -> "Load": ...
 
+    def suits(self, model: str) -> bool:
+        """Whether it can be expected to make images of a model, now or later."""
+        ...
+
 
 class Load:
     """When a device will be done with what it was given, by prediction."""
@@ -62,20 +66,23 @@ class Dispatch(Generic[Q, P]):
         """Takes jobs out of the queue, each with its device, until nothing more fits."""
         if not self._queue or not any(_might_take(device) for device in devices):
             return
-        stuck = set[str]()
+        stuck = set[tuple[str, str]]()
         for ticket in self._queue.ordered(now):
-            if ticket.caller in stuck:
+            alike = ticket.caller, ticket.job.model
+            if alike in stuck:
                 continue
             device = self._soonest(ticket, devices, now)
             if device is None:
-                stuck.add(ticket.caller)  # what it has behind this is less urgent
+                stuck.add(alike)  # what it has behind this is less urgent
                 continue
             self._queue.remove(ticket)
             yield ticket, device
 
     def _soonest(self, ticket: Q, devices: Sequence[P], now: float) -> P | None:
-        free = [device for device in devices if self._takes(device, ticket, now)]
         model = ticket.job.model
+        # Where none can make it, one that says so is better than none.
+        suited = [device for device in devices if device.suits(model)] or devices
+        free = [device for device in suited if self._takes(device, ticket, now)]
         load_s = self._load_s(model)
 
         def finished(device: P) -> tuple[float, int]:

@@ -26,6 +26,8 @@ MOST_IMAGES = 16
 
 _EDITS: frozenset[Task] = frozenset({"img2img", "inpaint", "edit"})
 
+_OF_PROMPTS = {"prompt_rewrite"}
+"""The extensions that make no sense without a prompt."""
 CROP: Table = {"crop": Boolean()}
 """The extension that edits have alone."""
 
@@ -98,7 +100,7 @@ def _edit_families(pictures: Table) -> tuple[tuple[str, Profile | None], ...]:
     )
 
 
-_SIZE_AND_FORM = ("n", "response_format", "size", "user", *EXTENSIONS)
+_SIZE_AND_FORM = ("n", "response_format", "size", "user", *(EXTENSIONS.keys() - _OF_PROMPTS))
 _QUALITY = ("quality", "output_compression", "output_format", "background", "safety_identifier")
 
 

@@ -27,6 +27,10 @@
     │   ├── InvalidMask             a mask that fits no image, or marks nothing
     │   ├── ModelDoesNotExist
     │   └── ModelNotInstalled
+    ├── Refused                     by the content policy
+    │   ├── ContentPolicyViolation  as the DALL·E names are told of it, and yours
+    │   └── ModerationBlocked       as the GPT image names are
+    ├── NotJudged                   what the content policy asks for gives no answer
     ├── MissingKey
     ├── WrongKey
     ├── LinkRefused
@@ -44,7 +48,8 @@
     ├── NoDevice                    every device's worker died again and again
     └── ResultNotStored
 
-What the client is told about each of them, and about the failures of jobs, is in `answers`.
+Those of the content policy are in `refusals`. What the client is told about each of them, and about
+the failures of jobs, is in `answers`.
 """
 
 from collections.abc import Mapping

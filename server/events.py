@@ -5,6 +5,7 @@ data: {"type":"image_generation.partial_image", …}
 <an empty line>
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -24,8 +25,18 @@ def partial_image(wanted: ImageRequest, index: int, number: int, file: bytes, no
     return _frame(name, data | {"created_at": now} | described(wanted) | _which(wanted, index))
 
 
-def completed(wanted: ImageRequest, index: int, seed: int, file: bytes, now: int) -> bytes:
-    """The image `index` of the request, whose usage is that of this image alone."""
+def completed(
+    wanted: ImageRequest,
+    index: int,
+    seed: int,
+    file: bytes,
+    now: int,
+    unread: Mapping[str, int] | None = None,
+) -> bytes:
+    """The image `index` of the request, whose usage is that of this image alone.
+
+    `unread` are the tokens of its texts that its model could not read.
+    """
     name = f"{wanted.event}.completed"
     data = {"type": name, "b64_json": _base64(file), "created_at": now, "usage": usage(wanted, 1)}
     data |= described(wanted)
@@ -33,6 +44,10 @@ def completed(wanted: ImageRequest, index: int, seed: int, file: bytes, now: int
         data["safety_identifier"] = wanted.safety_identifier
     if wanted.extensions:
         data["seed"] = seed
+    if wanted.tells_prompt:
+        data["revised_prompt"] = wanted.model_prompt
+    if unread:
+        data["unread"] = dict(unread)
     return _frame(name, data | _which(wanted, index))
 
 

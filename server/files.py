@@ -50,8 +50,6 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for half in folder.glob("*.partial"):  # left behind by a process that was killed
-            half.unlink(missing_ok=True)
 
     def save(self, content: IO[bytes], owner: str, filename: str, media_type: str) -> Stored:
         """Keep a file so that it survives a crash."""

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from pipelines.core import Image, Job, JobCancelled, Preview, WorkerLost
+from pipelines.core import Image, Job, JobCancelled, JobError, Preview, WorkerLost
 from pipelines.messages import (
     Begin,
     Cancel,
@@ -24,13 +24,14 @@ from pipelines.messages import (
 )
 from pipelines.registry import Registry
 from server.admission import Admission
+from server.aide import equipment
 from server.config import Config
 from server.device import Device, devices_of
 from server.dispatch import Dispatch
 from server.errors import Draining, NoDevice
 from server.estimates import Estimates
 from server.process import WorkerProcess
-from server.queue import Queue, Show, Ticket
+from server.queue import Queue, Show, Spent, Ticket
 from server.status import FleetStatus, QueueStatus
 from server.watching import Observer
 
@@ -84,27 +85,35 @@ class Fleet:
         for ticket in list(self._tickets):
             self._fail(ticket, JobCancelled())
 
+    def check(self, images: int) -> None:
+        """Raises what `submit` would raise, as far as the number of images tells it already."""
+        if self._draining:
+            raise Draining
+        if all(device.set_aside for device in self._devices):
+            raise NoDevice
+        self._admission.check_images(len(self._tickets), self._wait_s(), images)
+
     def submit(
-        self, jobs: Sequence[Job], show: Show | None = None, within_s: float = math.inf
+        self,
+        jobs: Sequence[Job],
+        show: Show | None = None,
+        within_s: float = math.inf,
+        spent: Spent | None = None,
     ) -> list[asyncio.Future[Image]]:
         """Accept all of the jobs or none; cancelling a future frees its lane at the next step.
 
-        `show` is told of the previews that the jobs ask for, until their futures are done. Jobs
+        `show` is told of the previews that the jobs ask for, until their futures are done, and
+        `spent` of what jobs took of a device whose futures are no images. Jobs
         that are not expected to be finished `within_s`, for what is ahead of them, are refused.
 
         Raises QueueFull with the predicted wait, NoDevice and Draining. A future fails with a
         `JobError`.
         """
-        if self._draining:
-            raise Draining
-        if all(device.set_aside for device in self._devices):
-            raise NoDevice
+        self.check(len(jobs))
         work_s = [self._estimates.work_s(job) for job in jobs]
-        self._admission.check(
-            len(self._tickets), self._wait_s(), work_s, self._workers, within_s,
-            measured=self._estimates.measured,
-        )  # fmt: skip
-        futures = [self._accept(*each, show) for each in zip(jobs, work_s, strict=True)]
+        if self._tickets and self._estimates.measured:  # nobody is refused by a mere guess
+            self._admission.check_wait(self._wait_s(), sum(work_s) / self._workers, within_s)
+        futures = [self._accept(*each, show, spent) for each in zip(jobs, work_s, strict=True)]
         self._dispatch()
         return futures
 
@@ -132,9 +141,11 @@ class Fleet:
         given = sum(device.load.left(now) for device in self._devices)
         return (queued + given) / self._workers
 
-    def _accept(self, job: Job, work_s: float, show: Show | None) -> asyncio.Future[Image]:
+    def _accept(
+        self, job: Job, work_s: float, show: Show | None, spent: Spent | None
+    ) -> asyncio.Future[Image]:
         future: asyncio.Future[Image] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(job, future, time.monotonic(), work_s, show)
+        ticket = Ticket(job, future, time.monotonic(), work_s, show, spent)
         self._tickets.add(ticket)
         self._queue.add(ticket)
         future.add_done_callback(lambda _: self._answered(ticket))
@@ -168,13 +179,20 @@ class Fleet:
             times=self._config.data_dir / "times",
             matting=self._registry.matting,
             loras=self._registry.loras.folder,
+            inspector=self._registry.policy.images,
             memory=self._config.memory * device.share,
+            host_memory=self._config.host_memory / len(self._devices),
+            aide=equipment(self._config, self._registry),
         )
-        process = WorkerProcess(
-            begin,
-            hear=lambda message, pixels: self._hear(device, message, pixels),
-            ended=lambda: self._ended(device),
-        )
+        try:
+            process = WorkerProcess(
+                begin,
+                hear=lambda message, pixels: self._hear(device, message, pixels),
+                ended=lambda: self._ended(device),
+            )
+        except OSError as error:
+            log.error("a worker of %s could not be started: %s", device.id, error)
+            return self._ended(device)
         device.launched(process)
 
     def _hear(self, device: Device, message: FromWorker, pixels: bytes) -> None:
@@ -189,8 +207,8 @@ class Fleet:
                 device.worked(message)
             case Shown(job_id, index, width, height):
                 device.show(job_id, Preview(index, Image(width, height, pixels)))
-            case Finished(job_id, width, height, seconds):
-                self._finish(device, job_id, Image(width, height, pixels, seconds))
+            case Finished(job_id, width, height, seconds, unread):
+                self._finish(device, job_id, Image(width, height, pixels, seconds, unread))
             case Failed(job_id, error):
                 self._finish(device, job_id, error)
         self._dispatch()
@@ -201,14 +219,16 @@ class Fleet:
             self._devices.append(Device(id))
             self._launch(self._devices[-1])
 
-    def _finish(self, device: Device, job_id: str, outcome: Image | Exception) -> None:
-        seconds = outcome.device_seconds if isinstance(outcome, Image) else None
-        ticket = device.finish(job_id, seconds, time.monotonic())
+    def _finish(self, device: Device, job_id: str, outcome: Image | JobError) -> None:
+        seconds, made = outcome.device_seconds, isinstance(outcome, Image)
+        ticket = device.finish(job_id, seconds if made else None, time.monotonic())
         if ticket is None:
             return
-        if seconds is not None:
+        self._queue.charge(ticket.job, seconds)
+        if made:
             self._estimates.finished(ticket.job, seconds)
-            self._queue.charge(ticket.job, seconds)
+        if seconds and ticket.spent and (ticket.future.done() or not made):
+            ticket.spent(ticket.job, seconds)
         if ticket.future.done():
             return
         if isinstance(outcome, Image):

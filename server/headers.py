@@ -9,18 +9,23 @@ from time import perf_counter
 from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.accounts import refused
 from server.responses import error_response
 
 MODEL = "x-darkroom-model"
 SEEDS = "x-darkroom-seeds"
 IGNORED = "x-darkroom-ignored"
+REWRITE = "x-darkroom-rewrite"
+UNREAD = "x-darkroom-unread"
 
 CONSTANT = {
     "openai-version": "2020-10-01",
     "x-content-type-options": "nosniff",
-    "access-control-expose-headers": f"X-Request-ID, Retry-After, {MODEL}, {SEEDS}, {IGNORED}",
+    "access-control-expose-headers": "X-Request-ID, Retry-After, "
+    f"{MODEL}, {SEEDS}, {IGNORED}, {REWRITE}, {UNREAD}",
 }
 
 _log = logging.getLogger(__name__)
@@ -57,3 +62,4 @@ class Envelope:
             _log.exception("%s %s %s failed", request_id, scope["method"], scope["path"])
             if not started:
                 await error_response(error)(scope, receive, dress)
+            refused(Request(scope), error)

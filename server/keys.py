@@ -19,7 +19,7 @@ from server.database import connect
 FILE = "keys.db"
 """Its name in the data folder."""
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE keys (
     name TEXT NOT NULL,
@@ -31,10 +31,12 @@ CREATE TABLE keys (
     admin INTEGER NOT NULL,
     created REAL NOT NULL,
     expires REAL,
-    revoked REAL
+    revoked REAL,
+    policy TEXT
 );
 CREATE UNIQUE INDEX keys_in_force ON keys (name) WHERE revoked IS NULL
 """
+_SINCE = {1: "ALTER TABLE keys ADD COLUMN policy TEXT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class KeyStore:
     """A file of keys. Raises ConfigError where it cannot be used."""
 
     def __init__(self, file: Path) -> None:
-        self._database = connect(file, _SCHEMA, _VERSION, synced="FULL")
+        self._database = connect(file, _SCHEMA, _VERSION, "FULL", _SINCE)
         self._file = file
         self._seen: int | None = None
 
@@ -72,6 +74,7 @@ class KeyStore:
         values = (
             *(caller.name, hash_of(key), caller.weight, caller.priority),
             *(caller.images_per_minute, caller.in_queue, caller.admin, now, expires, None),
+            caller.policy,
         )
         with self._usable():
             try:
@@ -127,5 +130,6 @@ def _key(row: sqlite3.Row) -> Key:
         row["images_per_minute"],
         row["in_queue"],
         bool(row["admin"]),
+        row["policy"],
     )
     return Key(caller, row["hash"], row["created"], row["expires"], row["revoked"])

@@ -13,14 +13,12 @@ from rich.text import Text
 from typer import Argument, Option
 
 from server.callers import Caller, described
-from server.config import Config
 from server.keys import FILE, Key, KeyStore
 from server.moments import moment, shown
-from server.options import DataDir, one_line_errors
+from server.options import DEFAULTS, DataDir, one_line_errors
 
 app = typer.Typer(no_args_is_help=True, help="Hand out keys, list them, take them back.")
 
-_DATA = Config().data_dir
 _USUAL = Caller()
 
 Name = Annotated[str, Argument(metavar="NAME", help="Whose key it is.")]
@@ -45,20 +43,25 @@ def add(
         str | None, Option(metavar="30d|DATE", help="When it ends: after a time, or on a day.")
     ] = None,
     admin: Annotated[bool, Option("--admin", help="It may see the usage of all keys.")] = False,
-    data_dir: DataDir = _DATA,
+    policy: Annotated[
+        str | None,
+        Option(metavar="off|on|strict", help="How its prompts and images are judged."),
+    ] = None,
+    data_dir: DataDir = DEFAULTS.data_dir,
 ) -> None:
     """Make a key, and show it: this once, only its hash is kept."""
     with one_line_errors():
         now = time.time()
         end = moment("--expires", expires, now, ahead=True) if expires else None
-        caller = Caller(name, weight, priority, images_per_minute, in_queue, admin)  # type: ignore[arg-type]
+        may = (weight, priority, images_per_minute, in_queue, admin, policy)
+        caller = Caller(name, *may)  # type: ignore[arg-type]
         key = KeyStore(data_dir / FILE).add(caller, end, now)
     Console(stderr=True).print(Text(f"The key of {name}, for {data_dir}. It is not shown again:"))
     print(key)
 
 
 @app.command("list")
-def list_keys(data_dir: DataDir = _DATA) -> None:
+def list_keys(data_dir: DataDir = DEFAULTS.data_dir) -> None:
     """Show whose keys there are, and what they may; not the keys themselves."""
     with one_line_errors():
         keys = KeyStore(data_dir / FILE).all()
@@ -72,7 +75,7 @@ def list_keys(data_dir: DataDir = _DATA) -> None:
 
 
 @app.command()
-def revoke(name: Name, data_dir: DataDir = _DATA) -> None:
+def revoke(name: Name, data_dir: DataDir = DEFAULTS.data_dir) -> None:
     """End a key. What it has under way is finished."""
     with one_line_errors():
         KeyStore(data_dir / FILE).revoke(name, time.time())

@@ -1,4 +1,4 @@
-"""The books: every image that was answered, and how often requests were refused.
+"""The books: every image that was answered, what else devices did, and how often it was refused.
 
 An image is in the file before its answer is on the way, so kill -9 at any moment leaves no
 answered image out; see `database` for what a power cut can take. Knows numbers and names; not
@@ -19,8 +19,25 @@ FILE = "usage.db"
 """Its name in the data folder."""
 DAY_S = 86_400
 
-VERSION = 1
-SCHEMA = """
+_SPENT = """
+CREATE TABLE spent (
+    at INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    source TEXT NOT NULL,
+    name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    device_seconds REAL NOT NULL,
+    PRIMARY KEY (at, key, source, name, model)
+) WITHOUT ROWID;
+CREATE VIEW entries AS
+    SELECT at, key, source, name, model, NULL AS error, request, 1 AS images,
+        width * height / 1e6 AS megapixels, steps, device_seconds, 0 AS refusals FROM images
+    UNION ALL
+    SELECT at, key, source, name, model, error, NULL, 0, 0.0, 0, 0.0, count FROM refusals
+    UNION ALL
+    SELECT at, key, source, name, model, NULL, NULL, 0, 0.0, 0, device_seconds, 0 FROM spent
+"""
+_SCHEMA = f"""
 CREATE TABLE images (
     at REAL NOT NULL,
     request TEXT NOT NULL,
@@ -45,12 +62,8 @@ CREATE TABLE refusals (
     count INTEGER NOT NULL,
     PRIMARY KEY (at, key, source, name, model, error)
 ) WITHOUT ROWID;
-CREATE VIEW entries AS
-    SELECT at, key, source, name, model, NULL AS error, request, 1 AS images,
-        width * height / 1e6 AS megapixels, steps, device_seconds, 0 AS refusals FROM images
-    UNION ALL
-    SELECT at, key, source, name, model, error, NULL, 0, 0.0, 0, 0.0, count FROM refusals
-"""
+{_SPENT}"""
+_SINCE = {1: f"DROP VIEW entries;\n{_SPENT}"}
 
 _log = logging.getLogger(__name__)
 
@@ -92,11 +105,28 @@ class Refusal:
     """The code, or the status where there is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a job took of a device, and no image of it was answered."""
+
+    at: float
+    key: str
+    source: str
+    name: str
+    model: str
+    device_seconds: float
+
+
+def opened(file: Path) -> sqlite3.Connection:
+    """A connection to the books, made or brought up to date. Raises ConfigError."""
+    return connect(file, _SCHEMA, 2, since=_SINCE)
+
+
 class Ledger:
     """The file. Every method blocks on it; any thread may call. Raises ConfigError at first."""
 
     def __init__(self, file: Path) -> None:
-        self._database = connect(file, SCHEMA, VERSION)
+        self._database = opened(file)
         self._lock = Lock()
 
     def close(self) -> None:
@@ -117,16 +147,27 @@ class Ledger:
 
     def refuse(self, refusal: Refusal) -> None:
         """Count a refusal; one that cannot be counted is only logged."""
-        values = (refusal.at // DAY_S * DAY_S, *astuple(refusal)[1:])
+        self._count(
+            "INSERT INTO refusals VALUES (?, ?, ?, ?, ?, ?, 1) "
+            "ON CONFLICT DO UPDATE SET count = count + 1",
+            refusal,
+        )
+
+    def spend(self, spent: Spent) -> None:
+        """Add to the day's device time; what cannot be added is only logged."""
+        self._count(
+            "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET device_seconds = device_seconds + excluded.device_seconds",
+            spent,
+        )
+
+    def _count(self, statement: str, what: Refusal | Spent) -> None:
+        values = (what.at // DAY_S * DAY_S, *astuple(what)[1:])
         try:
             with self._lock:
-                self._database.execute(
-                    "INSERT INTO refusals VALUES (?, ?, ?, ?, ?, ?, 1) "
-                    "ON CONFLICT DO UPDATE SET count = count + 1",
-                    values,
-                )
+                self._database.execute(statement, values)
         except sqlite3.Error:
-            _log.exception("a refusal could not be counted")
+            _log.exception("%s could not be counted", what)
 
     def sync(self) -> None:
         """Bring it to the disk: what is there now survives a power cut, too."""

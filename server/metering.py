@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.answers import answer
 from server.errors import QueueFull, RateLimited
 from server.metrics import Metrics
+from server.refusals import Refused
 
 NO_ROUTE = "none"
 """What no endpoint has answered is one route: paths are made up by whoever asks."""
@@ -50,6 +51,8 @@ class Metering:
         error = state.get("error")
         if isinstance(error, QueueFull | RateLimited):
             self._metrics.refused(error.reason)
+        if isinstance(error, Refused):
+            self._metrics.not_allowed(error.stage, error.categories)
         # A stream that fails has begun with 200.
         status = answer(error).status if error else status
         self._metrics.answered(route, model, status, seconds)

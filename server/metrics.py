@@ -1,18 +1,21 @@
-"""What happened, counted for Prometheus: requests, refusals, jobs, images by model and key.
+"""What happened, counted for Prometheus: requests, refusals, rewrites, jobs, images.
 
 Each app has a registry of its own. Knows names and numbers; what the devices say of themselves is
 put beside it by `readings`, and who asked for what is seen by `metering`.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
+from pipelines.content import CATEGORIES
 from pipelines.core import (
+    Blocked,
     DoesNotFit,
     Image,
     Job,
@@ -24,6 +27,8 @@ from pipelines.core import (
 )
 from server.errors import Reason
 from server.readings import readings
+from server.refusals import Stage
+from server.rewriter import Outcome
 from server.status import FleetStatus
 from server.watching import Observer
 
@@ -34,6 +39,7 @@ OTHER_KEYS = "(others)"
 OUTCOMES: Mapping[type[JobError], str] = {
     JobCancelled: "cancelled",
     JobFailed: "failed",
+    Blocked: "blocked",
     DoesNotFit: "does_not_fit",
     ModelUnavailable: "model_unavailable",
     WorkerLost: "lost",
@@ -62,6 +68,12 @@ class Metrics(Observer):
         )
         self._refusals = self._counter(
             "darkroom_refusals", "Requests answered with 429, by the limit they met.", "reason"
+        )
+        self._not_allowed = self._counter(
+            "darkroom_policy_refusals", "What the content policy refused.", "stage", "category"
+        )
+        self._rewrites = self._counter(
+            "darkroom_rewrites", "Prompts that the rewriter was asked for.", "outcome"
         )
         self._waits = Histogram(
             "darkroom_queue_wait_seconds",
@@ -104,10 +116,24 @@ class Metrics(Observer):
         """A request was told to come back later."""
         self._refusals.labels(reason).inc()
 
-    def page(self, fleet: FleetStatus, accept: str) -> tuple[bytes, str]:
-        """All of it with what the fleet says, for an `Accept` header; and its content type."""
+    def not_allowed(self, stage: Stage, categories: Iterable[str]) -> None:
+        """The content policy refused a prompt, or an image, for these categories."""
+        for category in categories:
+            self._not_allowed.labels(stage, category).inc()
+
+    def rewritten(self, outcome: Outcome) -> None:
+        """The rewriter was asked for a prompt, and this became of it."""
+        self._rewrites.labels(outcome).inc()
+
+    def page(
+        self, fleet: FleetStatus, accept: str, only_key: str | None = None
+    ) -> tuple[bytes, str]:
+        """All of it with what the fleet says, for an `Accept` header; and its content type.
+
+        `only_key`: of what is told apart by keys, that of this one alone.
+        """
         encode, content_type = choose_encoder(accept)
-        return encode(_Page(self._counted, fleet)), content_type
+        return encode(_Page(self._counted, fleet, only_key)), content_type
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(name, what, labels, registry=self._counted)
@@ -118,6 +144,11 @@ class Metrics(Observer):
             self._jobs.labels(outcome)
         for reason in get_args(Reason):
             self._refusals.labels(reason)
+        for stage in get_args(Stage):
+            for category in CATEGORIES:
+                self._not_allowed.labels(stage, category)
+        for outcome in get_args(Outcome):
+            self._rewrites.labels(outcome)
 
     def _key(self, name: str) -> str:
         if len(self._keys) < MOST_KEYS:
@@ -128,15 +159,22 @@ class Metrics(Observer):
 class _Page:
     """What one scrape sees."""
 
-    def __init__(self, counted: CollectorRegistry, fleet: FleetStatus) -> None:
-        self._counted, self._fleet = counted, fleet
+    def __init__(
+        self, counted: CollectorRegistry, fleet: FleetStatus, only_key: str | None
+    ) -> None:
+        self._counted, self._fleet, self._only_key = counted, fleet, only_key
 
     def collect(self) -> Iterator[Metric]:
         for family in self._counted.collect():
-            # When a series began is told by its absence before; said, it is a series more.
-            family.samples = [it for it in family.samples if not it.name.endswith("_created")]
+            family.samples = [it for it in family.samples if self._shows(it)]
             yield family
         yield from readings(self._fleet)
+
+    def _shows(self, sample: Sample) -> bool:
+        # When a series began is told by its absence before; said, it is a series more.
+        if sample.name.endswith("_created"):
+            return False
+        return self._only_key in (None, sample.labels.get("key", self._only_key))
 
 
 def _outcome(error: BaseException) -> str:

@@ -7,6 +7,8 @@ from server.config import ConfigError
 
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
+_LATEST = 253_402_300_799  # the end of the year 9999
+
 
 def moment(flag: str, text: str, now: float, ahead: bool) -> float:
     """The Unix time that a flag's text means: so long from now, ahead or back, or a day's begin.
@@ -22,6 +24,8 @@ def moment(flag: str, text: str, now: float, ahead: bool) -> float:
         except ValueError:
             raise ConfigError(f"{flag} must look like 30d, 12h or 2027-01-31, not {text}") from None
         then = (day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp()
+    if then > _LATEST:
+        raise ConfigError(f"{flag} {text} lies too far ahead")
     if then == now or (then > now) is not ahead:
         raise ConfigError(f"{flag} {text} does not lie in the {'future' if ahead else 'past'}")
     return then

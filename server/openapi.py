@@ -24,7 +24,7 @@ _INFO = {
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
-    "description": "Needed only where the server was started with --api-keys.",
+    "description": "Needed where the server has keys.",
 }
 _ALWAYS = ("x-request-id", "openai-processing-ms", *headers.CONSTANT)
 _WITH = {"401": ("www-authenticate",), "429": ("retry-after",)}
@@ -73,7 +73,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    maybe = (headers.IGNORED,) if operation.body else ()
+    maybe = (headers.IGNORED, headers.REWRITE, headers.UNREAD) if operation.body else ()
     good = _response("As it was asked for.", operation.answer, operation.headers, maybe)
     responses = {"200": good}
     for status, contents in operation.others.items():

@@ -10,6 +10,9 @@ from typing import Literal
 from server import answers, errors, headers, shapes
 from server.endpoints import EDITS, FILES, FILES_REQUIRED, GENERATIONS, JSON_EDITS, VARIATIONS
 from server.kinds import Table
+from server.moderations import BODY as MODERATIONS
+from server.moderations import REQUIRED as MODERATIONS_REQUIRED
+from server.refusals import NotJudged
 from server.routes.usage import PARAMETERS as USAGE
 from server.schemas import FILE, Schema, endpoint_schema, schema_of, table_schema
 from server.shapes import listing, record, ref
@@ -132,6 +135,14 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         headers=_OF_IMAGES,
         fails=_MAKING,
     ),
+    ("post", "/v1/moderations"): Operation(
+        id="createModeration",
+        summary="What the content policy finds in texts.",
+        body=_json(table_schema(MODERATIONS, MODERATIONS_REQUIRED)),
+        example={"input": "a large red circle on a blue background"},
+        answer=_json(ref("Moderation")),
+        fails=(*_KEY, *_BODY, NotJudged),
+    ),
     ("post", "/v1/files"): Operation(
         id="createFile",
         summary="Keep a picture for an hour, to be pointed to by its id.",
@@ -214,7 +225,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("get", "/status"): Operation(
         id="status",
         summary="Every device and the queue, as they are now.",
-        answer=_json(ref("FleetStatus")),
+        answer=_json(ref("ServerStatus")),
         fails=_KEY,
     ),
     ("get", "/metrics"): Operation(

@@ -16,12 +16,12 @@ from pipelines.registry import RegistryError
 from pipelines.weights.manifest import WeightsError
 from server.config import Config, ConfigError
 
-SERVING = "What is served"
+MODELS = "Which models"
+SERVING = "What may be asked for"
 ACCESS = "Where, and to whom"
 LIMITS = "With what"
-DEFAULT_WEIGHTS = list(Config().weights)
-DEFAULT_MODELS_DIR = Config().models_dir
-DEFAULT_MEMORY = Config().memory
+DEFAULTS = Config()
+DEFAULT_WEIGHTS = list(DEFAULTS.weights)
 
 
 def flag(name: str, panel: str | None, help: str, metavar: str | None = None) -> Any:
@@ -39,14 +39,14 @@ Weights = Annotated[
     list[Path],
     flag(
         "weights",
-        SERVING,
-        "The models, and the names that they serve; given again: a file that adds to it.",
+        MODELS,
+        "Says which models there are and which names they serve; given again: what adds to it.",
         "FILE",
     ),
 ]
 ModelsDir = Annotated[
     Path,
-    flag("models-dir", SERVING, "The weights of models from the hub, a folder each.", "FOLDER"),
+    flag("models-dir", MODELS, "Where weights are installed: a folder each, and loras/.", "FOLDER"),
 ]
 Memory = Annotated[
     float,
@@ -54,7 +54,9 @@ Memory = Annotated[
 ]
 DataDir = Annotated[
     Path,
-    flag("data-dir", LIMITS, "Where the server keeps results, keys and its ledger.", "FOLDER"),
+    flag(
+        "data-dir", LIMITS, "Where the server keeps results, keys and its ledger of use.", "FOLDER"
+    ),
 ]
 
 

@@ -2,7 +2,8 @@
 
 It looks at itself every `PATIENCE_S`. Since the last look a request that is coming in must have
 come on, and an answer that is going out must have gone on, by `LEAST_BYTES` or to its end; if not,
-the connection is closed, which frees all that was held for it. Knows bytes; not what they say.
+the connection is closed, which frees all that was held for it. A server that ends asks for more.
+Knows bytes; not what they say.
 """
 
 import asyncio
@@ -15,6 +16,9 @@ PATIENCE_S = 30.0
 LEAST_BYTES = 1 << 14
 """In so many seconds: less than any line in use carries."""
 
+LEAST_AT_THE_END = 1 << 22
+"""The same while the server waits for this connection to be over: a megabit a second."""
+
 _COMING_IN = (h11.IDLE, h11.SEND_BODY)
 
 _log = logging.getLogger(__name__)
@@ -26,9 +30,15 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look."""
         super().connection_made(transport)
-        self._arrived = self._unsent = 0
-        self._flowed = False
-        self._wait()
+        self._least = LEAST_BYTES
+        self._begin_anew()
+
+    def shutdown(self) -> None:
+        """The server ends: from now on, whoever is very slow holds it up."""
+        super().shutdown()
+        self._next_look.cancel()
+        self._least = LEAST_AT_THE_END
+        self._begin_anew()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """There is nothing more to look at."""
@@ -40,14 +50,16 @@ class PatientProtocol(H11Protocol):
         begins = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
         super().data_received(data)
         whole = self.conn.their_state not in _COMING_IN
-        self._arrived += LEAST_BYTES if begins or whole else len(data)
+        self._arrived += self._least if begins or whole else len(data)
 
     def resume_writing(self) -> None:
         """The client has read most of what was kept for it."""
         self._flowed = True
         super().resume_writing()
 
-    def _wait(self) -> None:
+    def _begin_anew(self) -> None:
+        self._arrived, self._flowed = 0, False
+        self._unsent = self.transport.get_write_buffer_size()
         self._next_look = self.loop.call_later(PATIENCE_S, self._look)
 
     def _look(self) -> None:
@@ -56,14 +68,13 @@ class PatientProtocol(H11Protocol):
         if stopped:
             _log.info("a client that had stopped was disconnected: %s", self.client)
             return self.transport.abort()
-        self._arrived, self._unsent, self._flowed = 0, unsent, False
-        self._wait()
+        self._begin_anew()
 
     def _does_not_send(self) -> bool:
         awaited = self.conn.their_state in _COMING_IN and not self.flow.read_paused
-        return awaited and self._arrived < LEAST_BYTES
+        return awaited and self._arrived < self._least
 
     def _does_not_read(self, unsent: int) -> bool:
         # What has grown was written since, and tells nothing of the reader.
-        same = self._unsent - LEAST_BYTES < unsent <= self._unsent
+        same = self._unsent - self._least < unsent <= self._unsent
         return unsent > 0 and same and not self._flowed

@@ -7,7 +7,7 @@ from math import ceil
 from secrets import randbits
 from typing import Any
 
-from pipelines.core import Job
+from pipelines.core import Job, Strictness
 from pipelines.registry import ModelSpec, Registry
 from server.callers import Caller
 from server.contract import ImageRequest
@@ -17,8 +17,17 @@ from server.sizes import Size
 _LEAST_STRENGTH = 1 / 500
 
 
-def plan(request: ImageRequest, registry: Registry, request_id: str, caller: Caller) -> list[Job]:
-    """The jobs of a request: equal but for their seeds, which count up from the first."""
+def plan(
+    request: ImageRequest,
+    registry: Registry,
+    request_id: str,
+    caller: Caller,
+    moderation: Strictness | None = None,
+) -> list[Job]:
+    """The jobs of a request: equal but for their seeds, which count up from the first.
+
+    `moderation`: how strictly their images are judged; None: not at all.
+    """
     spec = registry.models[request.model]
     preset = getattr(spec.quality, request.level)
     canvas = request.delivery.canvas
@@ -37,7 +46,7 @@ def plan(request: ImageRequest, registry: Registry, request_id: str, caller: Cal
             id=f"{request_id}-{index}",
             model=request.model,
             task=request.task,
-            prompt=request.prompt,
+            prompt=request.model_prompt,
             negative_prompt=asked.get("negative_prompt"),
             width=width,
             height=height,
@@ -47,6 +56,7 @@ def plan(request: ImageRequest, registry: Registry, request_id: str, caller: Cal
             previews=request.previews,
             cutout=cutout,
             loras=asked.get("loras", ()),
+            moderation=moderation,
             caller=caller.name,
             weight=caller.weight,
             priority=caller.priority,
@@ -75,6 +85,8 @@ def _on_canvas(canvas: Canvas, size: Size, strength: float, steps: int) -> dict[
 
 
 def unused(request: ImageRequest, job: Job, spec: ModelSpec) -> list[str]:
-    """The extensions that change nothing: without guidance, a negative prompt has no pull."""
+    """What of a request changes nothing: without guidance, a negative prompt has no pull; how
+    strictly images are judged can be settled."""
     weak = {"negative_prompt"} if job.negative_prompt and job.guidance_scale <= 1 else set()
-    return [name for name in request.extensions if name in spec.ignores | weak]
+    settled = ["moderation"] if request.moderation not in (None, job.moderation) else []
+    return settled + [name for name in request.extensions if name in spec.ignores | weak]

@@ -53,6 +53,7 @@ EXTENSIONS: Table = {
     "negative_prompt": Text(32000),
     "strength": Number(0, 1),
     "loras": Loras(most=8),
+    "prompt_rewrite": Boolean(),
 }
 """What darkroom takes beyond the original, on every profile."""
 
@@ -122,7 +123,7 @@ GPT_IMAGE_1 = Profile(
         {"response_format": Settled(_FORMATS, "b64_json")},
     ),
     response_format="b64_json",
-    ignored=frozenset({"response_format", "user", "moderation", "partial_images", "strength"}),
+    ignored=frozenset({"response_format", "user", "partial_images", "strength"}),
     beyond=_BEYOND | {"response_format"},
     describes=True,
 )
@@ -149,9 +150,7 @@ OPEN = Profile(
         _DALL_E,
         _OUTPUT,
     ),
-    ignored=frozenset(
-        {"style", "user", "safety_identifier", "moderation", "partial_images", "strength"}
-    ),
+    ignored=frozenset({"style", "user", "safety_identifier", "partial_images", "strength"}),
 )
 
 FAMILIES: tuple[tuple[str, Profile], ...] = (

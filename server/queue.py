@@ -14,6 +14,8 @@ from pipelines.shares import Shares, Waits
 
 Show = Callable[[Job, Preview], None]
 """Told of the previews of a job."""
+Spent = Callable[[Job, float], None]
+"""Told of the device seconds of a job whose image nobody got."""
 
 
 class Queued(Waits, Protocol):
@@ -39,6 +41,7 @@ class Ticket:
     work_s: float
     """Predicted seconds of a device."""
     show: Show | None = None
+    spent: Spent | None = None
     deaths: int = 0
     """How many workers have died with this job."""
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from pipelines.registry import Level
 from server import answers
 from server.contract import ImageRequest
+from server.refusals import ModerationBlocked
 
 _TOKENS_PER_SQUARE: Mapping[Level, int] = {"low": 272, "medium": 1056, "high": 4160}
 _BYTES_PER_TEXT_TOKEN = 4
@@ -92,15 +93,19 @@ def json_response(content: Any, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
-def error_body(error: Exception) -> dict[str, str | None]:
+def error_body(error: Exception) -> dict[str, Any]:
     """What a client is told of an error, always with all four keys."""
     answer = answers.answer(error)
-    return {
+    body: dict[str, Any] = {
         "message": answers.message(error),
         "type": answer.type,
         "param": getattr(error, "param", None),
         "code": answer.code,
     }
+    if isinstance(error, ModerationBlocked):
+        categories = list(error.categories)
+        body["moderation_details"] = {"moderation_stage": error.stage, "categories": categories}
+    return body
 
 
 def error_response(error: Exception) -> Response:
@@ -117,8 +122,8 @@ def error_response(error: Exception) -> Response:
 
 def _entry(request: ImageRequest, result: Result) -> dict[str, Any]:
     entry: dict[str, Any] = {}
-    if request.profile.revises:
-        entry["revised_prompt"] = request.prompt
+    if request.tells_prompt:
+        entry["revised_prompt"] = request.model_prompt
     if result.url is not None:
         entry["url"] = result.url
     if result.b64_json is not None:

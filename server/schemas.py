@@ -25,6 +25,7 @@ from server.kinds import (
     Text,
 )
 from server.loras import NAME, SCALE, Loras
+from server.moderations import MOST_TEXTS, TEXT, Inputs
 from server.queries import Items
 from server.references import LONGEST_URL, OneReference, References, Uploads
 from server.sizes import FixedSize, FreeSize, ListedSize
@@ -64,7 +65,7 @@ _WIDEST: Mapping[str, Callable[[Any, Any], Any]] = {
 
 MEANINGS: Mapping[str, str] = {
     "prompt": "What is to be seen.",
-    "model": "A name of `GET /v1/models`.",
+    "model": "A name of `GET /v1/models`; of moderations, one of the original's.",
     "n": "How many images.",
     "size": "`WIDTHxHEIGHT`, or `auto`.",
     "quality": "The model's preset of steps and guidance.",
@@ -72,8 +73,8 @@ MEANINGS: Mapping[str, str] = {
     "output_format": "The kind of file.",
     "output_compression": "The quality of JPEG and WebP; below 100 refused with PNG.",
     "background": "`transparent` where a matting model is installed, or a mask leaves some.",
-    "style": "Changes nothing.",
-    "moderation": "Changes nothing.",
+    "style": "What the prompt is dressed in, where the answer tells what the model was given.",
+    "moderation": "With `low`, the content policy refuses less.",
     "user": "Changes nothing.",
     "safety_identifier": "Repeated in the answer by the GPT image names.",
     "stream": "Whether the images come as events.",
@@ -84,12 +85,14 @@ MEANINGS: Mapping[str, str] = {
     "negative_prompt": "What is not to be seen.",
     "strength": "How far an edit or a variation leaves its picture behind.",
     "loras": "LoRAs that the images are made with, an array; in a form, as JSON.",
+    "prompt_rewrite": "Whether the prompt is rewritten; the answer tells what the model was given.",
     "crop": "Whether a small region is rendered with its surroundings alone.",
     "image": "The picture, a PNG, a JPEG or a WebP. Of an edit's several, the first is edited; "
     "`image[]` is the same.",
     "images": "The pictures. The first is edited.",
     "mask": "Transparent where the first picture is to be painted anew; of its size.",
     "input_fidelity": "With `high`, a picture that is remade as a whole stays nearer to itself.",
+    "input": "A text, an array of texts, or an array of parts that are judged as one.",
     "file": "A PNG, a JPEG or a WebP.",
     "purpose": "What the file is for.",
     "expires_after[anchor]": "Changes nothing: a file lives for an hour.",
@@ -153,9 +156,23 @@ def _composed(kind: Kind) -> Schema:
             return _REFERENCE
         case Loras(most):
             return {"type": "array", "items": _LORA, "maxItems": most}
+        case Inputs():
+            return _inputs()
         case Items(one):
             return {"type": "array", "items": schema_of(one)}
     raise TypeError(f"there is no schema of {kind}")
+
+
+def _inputs() -> Schema:
+    text = schema_of(TEXT)
+    part = {
+        "type": "object",
+        "properties": {"type": {"const": "text"}, "text": text},
+        "required": ["type", "text"],
+        "additionalProperties": False,
+    }
+    several = {"type": "array", "minItems": 1, "maxItems": MOST_TEXTS}
+    return {"anyOf": [text, {**several, "items": text}, {**several, "items": part}]}
 
 
 def union(schemas: Iterable[Schema]) -> Schema:

@@ -24,6 +24,7 @@ from server.app import create_app
 from server.config import Config, ConfigError
 from server.fleet import Fleet
 from server.patience import PatientProtocol
+from server.policy import in_a_line
 from server.progress import ready_line, show_loading
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -91,14 +92,15 @@ def url_of(listener: socket.socket) -> str:
 
 def run(config: Config, registry: Registry, fleet: Fleet) -> None:
     """Serve until a signal ends it; raises ConfigError if it cannot begin."""
+    listener = bind(config)  # first: where nothing can be served, nothing else is touched
     console = Console(stderr=True)
     _log_to(console)
     app = create_app(config, registry, fleet)
-    listener = bind(config)
 
     async def announce() -> None:
         await show_loading(fleet.status, console)
         console.print(ready_line(url_of(listener), registry), soft_wrap=True, highlight=False)
+        console.print(in_a_line(app.state.services.policy.status()), highlight=False)
 
     Server(app, kill=fleet.kill, announce=announce).run(sockets=[listener])
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pipelines.registry import Registry
+from server.aide import Aide
 from server.auth import Keys
 from server.callers import Caller as _Caller
 from server.config import Config
@@ -16,6 +17,8 @@ from server.ledger import Ledger
 from server.limits import Limits
 from server.links import Links
 from server.metrics import Metrics
+from server.policy import Policy
+from server.rewriter import Rewriter
 from server.spool import Scratch
 from server.store import Store
 
@@ -35,6 +38,10 @@ class Services:
     scratch: Scratch
     links: Links
     metrics: Metrics
+    policy: Policy
+    aide: Aide | None
+    """The process that is asked about texts, where there is something for it."""
+    rewriter: Rewriter | None
     threads: Executor
     """For what would hold the event loop: pictures, and the disk."""
     started: int

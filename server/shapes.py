@@ -8,11 +8,15 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
+from pipelines.content import CATEGORIES
 from server import answers, headers
 from server.contract import OutputFormat
+from server.moderations import MODELS
 from server.profiles import GPT_IMAGE_2_5
+from server.refusals import Stage
+from server.rewriter import Outcome
 from server.schemas import LORA, REFERENCE, Schema, schema_of
-from server.status import DeviceStatus, FleetStatus
+from server.status import DeviceStatus, FleetStatus, PolicyStatus
 from server.usage import FIELDS
 
 _COMPONENT = "#/components/schemas/"
@@ -33,6 +37,8 @@ HEADERS: Mapping[str, Schema] = {
     headers.MODEL: _TEXT,
     headers.SEEDS: {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
     headers.IGNORED: {"type": "string", "minLength": 1},
+    headers.REWRITE: {"type": "string", "enum": list(get_args(Outcome))},
+    headers.UNREAD: {"type": "string", "pattern": "^[a-z_]+=[1-9][0-9]*(,[a-z_]+=[1-9][0-9]*)*$"},
     "retry-after": {"type": "string", "pattern": "^[1-9][0-9]*$"},
     "x-should-retry": {"type": "string", "enum": ["false"]},
     "www-authenticate": {"type": "string", "pattern": "^Bearer "},
@@ -89,7 +95,10 @@ def components() -> dict[str, Schema]:
         "Image": record({}, url=_TEXT, b64_json=_BASE64, revised_prompt=_TEXT, seed=_COUNT),
         "Usage": _usage(),
         "PartialImage": _event(partial_image_index=_COUNT),
-        "CompletedImage": _event(usage=ref("Usage"), optional=("safety_identifier", "seed")),
+        "CompletedImage": _event(
+            usage=ref("Usage"),
+            optional=("safety_identifier", "seed", "revised_prompt", "unread"),
+        ),
         "StreamError": record({"type": {"const": "error"}, "error": ref("ErrorObject")}),
         "Error": record({"error": ref("ErrorObject")}),
         "ErrorObject": _error(),
@@ -103,7 +112,14 @@ def components() -> dict[str, Schema]:
         ),
         "Readiness": _readiness(),
         "UsagePage": _usage_page(),
+        "Moderation": _moderation(),
         **_dataclass(FleetStatus),
+        **_dataclass(PolicyStatus),
+        "ServerStatus": {
+            **ref("FleetStatus"),
+            "properties": {"policy": ref("PolicyStatus")},
+            "required": ["policy"],
+        },
     }
 
 
@@ -159,7 +175,12 @@ def _usage_page() -> Schema:
 
 
 def _event(optional: tuple[str, ...] = (), **required: Schema) -> Schema:
-    more = {"safety_identifier": _TEXT, "seed": _COUNT}
+    more = {
+        "safety_identifier": _TEXT,
+        "seed": _COUNT,
+        "revised_prompt": _TEXT,
+        "unread": record({}, prompt=_COUNT, negative_prompt=_COUNT),
+    }
     return record(
         {"type": _TEXT, "b64_json": _BASE64, "created_at": _WHOLE, **_RESOLVED, **required},
         index=_COUNT,
@@ -175,6 +196,34 @@ def _error() -> Schema:
             "type": {"enum": sorted({row.type for row in rows})},
             "param": {"type": ["string", "null"]},
             "code": {"enum": [None, *sorted({row.code for row in rows if row.code})]},
+        },
+        moderation_details=record(
+            {
+                "moderation_stage": {"enum": list(get_args(Stage))},
+                "categories": {"type": "array", "items": {"enum": list(CATEGORIES)}},
+            }
+        ),
+    )
+
+
+def _moderation() -> Schema:
+    def each(schema: Schema) -> Schema:
+        return record(dict.fromkeys(CATEGORIES, schema))
+
+    kinds = {"type": "array", "items": {"const": "text"}}
+    result = record(
+        {
+            "flagged": {"type": "boolean"},
+            "categories": each({"type": "boolean"}),
+            "category_scores": each({"type": "number", "minimum": 0, "maximum": 1}),
+            "category_applied_input_types": each(kinds),
+        }
+    )
+    return record(
+        {
+            "id": {"type": "string", "pattern": "^modr-[0-9a-f]{32}$"},
+            "model": {"enum": list(MODELS)},
+            "results": {"type": "array", "items": result, "minItems": 1},
         }
     )
 

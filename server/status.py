@@ -1,10 +1,12 @@
 """What the fleet says of itself: the plain data behind `/status` and `/readyz`.
 
-No logic, no imports of ours.
+No logic.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
+
+from pipelines.content import Mode
 
 State = Literal["starting", "loading", "ready", "restarting", "set aside"]
 
@@ -51,9 +53,42 @@ class QueueStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AideStatus:
+    """The process beside the workers that is asked about texts."""
+
+    device: str
+    """As it is addressed: it may be `auto`."""
+    pid: int | None
+    state: State
+    ready: list[str] = field(default_factory=list)
+    """Its models that have been read."""
+    broken: list[str] = field(default_factory=list)
+    """Those that could not be."""
+    waiting: int = 0
+    """Questions that are not answered yet."""
+    answered: int = 0
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """The content policy."""
+
+    mode: Mode
+    terms: int
+    """How many are looked for in prompts."""
+    judges_prompts: bool
+    """Whether a classifier does, too."""
+    judges_images: bool
+    """Whether one looks at images."""
+
+
+@dataclass(frozen=True, slots=True)
 class FleetStatus:
     """The whole fleet at one moment; `ready` once every device has loaded what it should."""
 
     ready: bool
     devices: list[DeviceStatus]
     queue: QueueStatus
+    aide: AideStatus | None = None
+    """Where there is one."""

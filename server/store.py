@@ -29,8 +29,6 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for half in folder.glob("*.partial"):  # left behind by a process that was killed
-            half.unlink(missing_ok=True)
 
     def save(self, data: bytes, suffix: str) -> str:
         """Write a result so that it survives a crash; its new name."""
@@ -67,7 +65,10 @@ def write_whole(path: Path, content: IO[bytes]) -> None:
 
 
 def sweep(folder: Path, now: float) -> int:
-    """Remove the files of a folder that have expired; how many they were."""
+    """Remove the files of a folder that have expired; how many they were.
+
+    So go the halves that a process left behind which was killed.
+    """
     oldest = now - LIFETIME_S - _GRACE_S
     removed = 0
     for path in folder.iterdir():

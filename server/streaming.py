@@ -23,6 +23,7 @@ from server.contract import ImageRequest
 from server.encode import encode, texts_of
 from server.errors import ClientDisconnected, Draining
 from server.handlers import record
+from server.policy import told_as
 from server.previews import Previews
 from server.waiting import together
 from server.wire import Wire
@@ -48,6 +49,7 @@ class EventStream(Response):
         self._request, self._wanted, self._jobs, self._threads = request, wanted, jobs, threads
         self._previews = Previews()
         self._index = {job.id: index for index, job in enumerate(jobs)}
+        self._answered: set[str] = set()
         self._news = [asyncio.Event() for _ in jobs]
         self._futures = accounts.submit(request, jobs, self._show)
         for index, future in enumerate(self._futures):
@@ -61,13 +63,18 @@ class EventStream(Response):
         finally:
             for future in self._futures:
                 future.cancel()
+            unanswered = zip(self._jobs, self._futures, strict=True)
+            accounts.unanswered(
+                self._request, (it for it in unanswered if it[0].id not in self._answered)
+            )
 
     async def _run(self, wire: Wire, receive: Receive) -> None:
         try:
             async with wire.kept_open():
                 await wire.start(self.status_code, self.raw_headers)
                 work = (self._image(index, wire) for index in range(len(self._jobs)))
-                await together(work, self._futures, receive)
+                with told_as(self._wanted.profile):
+                    await together(work, self._futures, receive)
             await wire.write(b"", last=True)
         except ClientDisconnected:
             raise
@@ -110,8 +117,9 @@ class EventStream(Response):
 
     def _completed(self, index: int, image: Image) -> bytes:
         job = self._jobs[index]
+        self._answered.add(job.id)  # it comes into the books, even if its reader leaves meanwhile
         file, now = self._file(index, image), int(time.time())
-        frame = events.completed(self._wanted, index, job.seed, file, now)
+        frame = events.completed(self._wanted, index, job.seed, file, now, image.unread)
         accounts.answered(self._request, self._wanted, [(job, image)])
         return frame
 

@@ -3,12 +3,13 @@
 from rich.table import Table
 
 from pipelines.registry import Registry
+from pipelines.weights.lora_manifests import manifest_of, require_lora
 from pipelines.weights.staging import size_of
 from pipelines.weights.verify import state_of
 
 
 def models_table(registry: Registry) -> Table:
-    """Every model that is defined: where it comes from, and whether it is here, and as it was."""
+    """All that is defined: where it comes from, and whether it is here, and as it was."""
     headings = ("model", "installed", "files", "source", "dtype")
     table = Table(*headings, title="Models", title_justify="left")
     for id, spec in registry.models.items():
@@ -16,6 +17,21 @@ def models_table(registry: Registry) -> Table:
         is_here = registry.installed(id)
         installed = f"[green]{_amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
         table.add_row(id, installed, state_of(place) if is_here else "", spec.source, spec.dtype)
+    for name, other in registry.others.items():
+        place, is_here = other.folder, other.installed
+        installed = f"[green]{_amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
+        table.add_row(name, installed, state_of(place) if is_here else "", other.source, "")
+    return table
+
+
+def loras_table(registry: Registry) -> Table:
+    """Every LoRA that is here, and the models that it says it was made for."""
+    table = Table("LoRA", "size", "files", "made for", title="LoRAs", title_justify="left")
+    for name in registry.loras.names:
+        file = require_lora(registry.loras, name)
+        state = "has a manifest" if manifest_of(file) else "no manifest"
+        made_for = ", ".join(sorted(registry.loras.bases(name) or ()))
+        table.add_row(name, _amount(size_of(file)), state, made_for)
     return table
 
 

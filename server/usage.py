@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from server.config import ConfigError
-from server.database import connect
-from server.ledger import DAY_S, SCHEMA, VERSION
+from server.ledger import DAY_S, opened
 
 Column = Literal["day", "key", "model", "name", "error"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
@@ -100,7 +99,7 @@ def _marks(values: Sequence[object]) -> str:
 
 def _read(file: Path, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
     try:
-        with closing(connect(file, SCHEMA, VERSION)) as database:
+        with closing(opened(file)) as database:
             return [tuple(row) for row in database.execute(query, values)]
     except sqlite3.Error as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from error

@@ -13,15 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from server.config import Config, ConfigError
+from server.config import ConfigError
 from server.ledger import FILE
 from server.moments import moment
-from server.options import DataDir, one_line_errors
+from server.options import DEFAULTS, DataDir, one_line_errors
 from server.usage import COLUMNS, Column, Total, totals
 
 app = typer.Typer()
-
-_DATA = Config().data_dir
 
 _NUMBERS = ("requests", "images", "megapixels", "steps", "device_seconds", "refusals")
 
@@ -29,16 +27,19 @@ _NUMBERS = ("requests", "images", "megapixels", "steps", "device_seconds", "refu
 @app.command()
 def usage(
     since: Annotated[
-        str | None, typer.Option(metavar="30d|DATE", help="From this day (UTC) on.")
+        str | None,
+        typer.Option(metavar="30d|DATE", help="From so long ago, or from a day (UTC), on."),
     ] = None,
     by: Annotated[
         str,
-        typer.Option(metavar="|".join(COLUMNS), help="What is told apart, with commas between."),
+        typer.Option(
+            metavar="|".join(COLUMNS), help="What is told apart; several with commas between."
+        ),
     ] = "day",
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it as CSV; - is standard output.")
     ] = None,
-    data_dir: DataDir = _DATA,
+    data_dir: DataDir = DEFAULTS.data_dir,
 ) -> None:
     """Show what was used: images that were answered, and requests that were refused."""
     with one_line_errors():

@@ -110,6 +110,7 @@ def test_variations_differ_and_stay_near_their_source(client: OpenAI) -> None:
             extra_body={"seed": 1},
         )
     made = images(answer)
+    assert len(made) == 3
     for index, first in enumerate(made):
         assert first.shape == (SIDE, SIDE, 3)
         assert np.abs(first - source).mean() < np.abs(first - other).mean() / 2

@@ -12,7 +12,7 @@ from tests.live import serving
 from tests.server.scrape import Scrape
 from tests.server.sockets import wait_for
 
-KEYS = "anna:secret-of-anna\nben:secret-of-ben images-per-minute=1\n"
+KEYS = "anna:secret-of-anna admin=true\nben:secret-of-ben images-per-minute=1\n"
 
 
 @pytest.fixture(scope="module")

@@ -100,3 +100,12 @@ def test_each_of_n_streams_is_the_one_of_its_seed(
         far = [np.abs(pixels(data) - pixels(expected)).mean() for _, data in own[:-1]]
         assert far[0] > far[-1] > 0
     assert len(events) == 3 * (PARTS + 1)
+
+
+def test_what_the_model_could_not_read_is_told_on_both_ways(client: httpx.Client) -> None:
+    prompt = "a large red circle on a blue background, " * 90
+    streamed, whole = (generation(client, prompt=prompt, stream=it) for it in (True, False))
+    ((_, data),) = events_of(streamed.text)
+    assert data["unread"] == {"prompt": 90 * 6 - 20}
+    assert whole.headers["x-darkroom-unread"] == f"prompt={90 * 6 - 20}"
+    assert "x-darkroom-unread" not in generation(client).headers

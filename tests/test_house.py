@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -54,6 +55,24 @@ def test_the_environment_is_read_in_one_place() -> None:
     """`process` hands it on to the workers; only the command line reads settings from it."""
     readers = {m.name for m in MODULES if re.search(r"os\.environ|getenv", m.read_text())}
     assert readers <= {"cli.py", "process.py"}
+
+
+def test_every_module_is_in_the_layout() -> None:
+    layout = (ROOT / "docs" / "ARCHITECTURE.md").read_text().split("\n## Layout\n")[1]
+    named = {name for told in re.findall(r"`([^`]+)`", layout) for name in told.split("/")}
+    folders = ("server", "pipelines", "pipelines/weights")
+    there = {path.stem for folder in folders for path in (ROOT / folder).glob("*.py")}
+    assert there - named == {"__init__"}
+
+
+def test_the_container_is_built_from_all_that_the_package_has() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    wheel = wheel["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], "pyproject.toml", "constraints.txt"}
+    recipe = (ROOT / "Dockerfile.cuda").read_text()
+    copied = {name for line in re.findall(r"^COPY (.+) ", recipe, re.M) for name in line.split()}
+    let_in = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M))
+    assert needed <= copied <= let_in
 
 
 def test_importing_the_server_loads_no_tensor_library_and_does_nothing(tmp_path: Path) -> None:

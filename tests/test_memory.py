@@ -37,7 +37,8 @@ def client(weights: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
     share = request.param(weights) / memory_of("cpu")
     settings = ("--weights", str(weights), "--devices", "cpu", "--memory", repr(share))
     with (
-        serving(tmp_path, *settings) as url,
+        (tmp_path / "log").open("wb") as log,
+        serving(tmp_path, *settings, log=log.fileno()) as url,
         httpx.Client(base_url=url, timeout=120, trust_env=False) as client,
     ):
         yield client
@@ -65,7 +66,9 @@ def test_three_models_where_two_fit(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("client", [lambda file: size(file, "flux") + 2048], indirect=True)
-def test_a_model_that_cannot_fit_is_told_of(client: httpx.Client) -> None:
+def test_a_model_that_cannot_fit_is_told_of(client: httpx.Client, tmp_path: Path) -> None:
+    told = (tmp_path / "log").read_text()
+    assert "sd3 does not fit on cpu: nothing but more memory would make it fit" in told
     assert (device(client)["resident"], device(client)["too_large"]) == ([], ["sd", "sd3"])
     refused = ask(client, "sd", 1)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_unavailable")

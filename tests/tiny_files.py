@@ -53,22 +53,29 @@ _VAE_ATTENTION = {
 def build_checkpoint(pipeline: Path, file: Path) -> Path:
     """All of the tiny `sd` in one file, with the names that its family first had."""
     pipe = DiffusionPipeline.from_pretrained(pipeline)
-    told = {"conv_norm_out": "norm_out", "conv_shortcut": "nin_shortcut"}
     tensors = {
         **{f"model.diffusion_model.{_unet(k)}": v for k, v in pipe.unet.state_dict().items()},
         **{
             f"cond_stage_model.transformer.text_model.{k}": v
             for k, v in pipe.text_encoder.state_dict().items()
         },
+        **{f"first_stage_model.{k}": v for k, v in first_stage(pipe.vae).items()},
     }
-    for key, tensor in pipe.vae.state_dict().items():
+    save_file({name: it.clone().contiguous() for name, it in tensors.items()}, file)
+    return file
+
+
+def first_stage(vae: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """An autoencoder's tensors, by the names that they first had."""
+    told = {"conv_norm_out": "norm_out", "conv_shortcut": "nin_shortcut"}
+    found = {}
+    for key, tensor in vae.state_dict().items():
         name = _vae(key)
         for ours, theirs in told.items():
             name = name.replace(ours, theirs)
         is_matrix = ".attn_1." in name and tensor.ndim == 2
-        tensors[f"first_stage_model.{name}"] = tensor[..., None, None] if is_matrix else tensor
-    save_file({name: it.clone().contiguous() for name, it in tensors.items()}, file)
-    return file
+        found[name] = tensor[..., None, None] if is_matrix else tensor
+    return found
 
 
 def build_denoiser(pipeline: Path, file: Path) -> Path:

@@ -87,6 +87,10 @@ class Device:
         """The models in memory, the one that was not asked for for longest first."""
         return list(self._resident)
 
+    def suits(self, model: str) -> bool:
+        """Every model fits."""
+        return True
+
     def has(self, model: str) -> bool:
         """It is in memory."""
         return model in self._resident

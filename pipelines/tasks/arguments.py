@@ -55,14 +55,30 @@ def guidance(pipe: Any, job: Job) -> dict[str, Any]:
 
 
 def text_length(pipe: Any) -> dict[str, int]:
-    """The text's length in tokens: the pipeline's default, or less where the model knows less."""
+    """The text's length in tokens, whatever the prompt: another one would be another picture.
+
+    It is the pipeline's default, or the more that the pipeline's tokenizer may give it where that
+    costs short texts nothing (Qwen-Image), or the less that the model knows.
+    """
     parameter = parameters(pipe).get("max_sequence_length")
     if parameter is None:
         return {}
+    most = max(parameter.default, getattr(pipe, "tokenizer_max_length", 0))
+    known = getattr(_longest(pipe), "model_max_length", most)
+    return {"max_sequence_length": min(most, known)}
+
+
+def limit_text(pipe: Any, tokens: int) -> None:
+    """Have a pipeline that pads its texts know that its model reads no more tokens than these."""
+    longest = _longest(pipe)
+    if longest is not None and "max_sequence_length" in parameters(pipe):
+        longest.model_max_length = min(getattr(longest, "model_max_length", tokens), tokens)
+
+
+def _longest(pipe: Any) -> Any:
+    """The tokenizer of those whose text encoder reads the longest texts."""
     names = ("tokenizer_3", "tokenizer_2", "tokenizer")
-    longest = next((it for name in names if (it := getattr(pipe, name, None)) is not None), None)
-    known = getattr(longest, "model_max_length", parameter.default)
-    return {"max_sequence_length": min(parameter.default, known)}
+    return next((it for name in names if (it := getattr(pipe, name, None)) is not None), None)
 
 
 def parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:

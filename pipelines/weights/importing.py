@@ -1,7 +1,5 @@
 """A model that is already on this machine, taken in: a diffusers folder, or a single file."""
 
-import errno
-import os
 import shutil
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from pipelines.weights.safety import (
     require_safetensors,
     require_unpickled,
 )
-from pipelines.weights.staging import clear, finish, install, require_room, staging
+from pipelines.weights.staging import bring, clear, finish, install, staging
 
 
 def take_in(
@@ -56,7 +54,7 @@ def take_in(
     with staging(models_dir, name) as partial:
         clear(partial)
         try:
-            _bring(source, paths, partial, link)
+            bring(source, paths, partial, link)
             manifest = _checked(partial, place.is_dir(), begin)
             if like is not None:
                 write_entry(partial, name, like, "." if place.is_dir() else place.name)
@@ -100,19 +98,3 @@ def _require_weights(file: Path) -> None:
         require_safetensors(file)
     else:
         raise WeightsError(f"{file} is neither a diffusers folder, nor .safetensors, nor .gguf")
-
-
-def _bring(source: Path, paths: list[str], partial: Path, link: bool) -> None:
-    try:
-        if not link:
-            require_room(partial, sum((source / path).stat().st_size for path in paths))
-        for path in paths:
-            (partial / path).parent.mkdir(parents=True, exist_ok=True)
-            if link:
-                os.link((source / path).resolve(), partial / path)
-            else:
-                shutil.copyfile(source / path, partial / path)
-    except OSError as error:
-        if error.errno == errno.EXDEV:
-            raise WeightsError(f"{source} is on another disk: it must be copied") from error
-        raise WeightsError(f"{source} cannot be taken in: {error.strerror}") from error

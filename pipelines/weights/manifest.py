@@ -96,7 +96,11 @@ class Manifest(Strict):
 
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a model's folder, or None if it has none; WeightsError if it is broken."""
-    file = folder / MANIFEST
+    return read_manifest_file(folder / MANIFEST)
+
+
+def read_manifest_file(file: Path) -> Manifest | None:
+    """The same of a file of any name."""
     try:
         return Manifest.model_validate_json(file.read_bytes())
     except FileNotFoundError:

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from pipelines.definitions import ENTRY
 from pipelines.weights.hub import Remote, fetch, look
 from pipelines.weights.layout import INDEX, needed, needed_of_one
 from pipelines.weights.manifest import (
@@ -56,6 +57,8 @@ def pull(
         require_harmless(partial)
         require_unpickled(partial, paths)
         manifest = Manifest(files=records, repository=repository, revision=remote.revision)
+        if (entry := models_dir / name / ENTRY).is_file():
+            shutil.copyfile(entry, partial / ENTRY)
         finish(partial, manifest)
         install(partial, models_dir / name)
         return manifest

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.weights.layout import INDEX, PICKLED, components, needed
+from pipelines.weights.layout import INDEX, PICKLED, components, needed, needed_of_one
 from pipelines.weights.manifest import WeightsError, files_of, require_plain
 
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
@@ -33,6 +33,18 @@ def pipeline_files(folder: Path) -> list[str]:
         raise WeightsError(f"{folder}: {error}") from None
     for path in paths:
         require_plain(path)
+    require_harmless(folder)
+    return paths
+
+
+def model_files(folder: Path) -> list[str]:
+    """The same of any model's folder: what is no pipeline is a single model of transformers."""
+    if (folder / INDEX).is_file():
+        return pipeline_files(folder)
+    try:
+        paths = needed_of_one(files_of(folder))
+    except WeightsError as error:
+        raise WeightsError(f"{folder}: {error}") from None
     require_harmless(folder)
     return paths
 

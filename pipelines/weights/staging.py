@@ -3,6 +3,7 @@
 Hidden names begin with a dot, which no model's id can: so what is not finished is never served.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -33,6 +34,23 @@ def clear(folder: Path) -> None:
         shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
+def bring(source: Path, paths: list[str], partial: Path, link: bool) -> None:
+    """Copy, or hard-link, files of a folder into a gathered one. Raises WeightsError."""
+    try:
+        if not link:
+            require_room(partial, sum((source / path).stat().st_size for path in paths))
+        for path in paths:
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            if link:
+                os.link((source / path).resolve(), partial / path)
+            else:
+                shutil.copyfile(source / path, partial / path)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise WeightsError(f"{source} is on another disk: it must be copied") from error
+        raise WeightsError(f"{source} cannot be taken in: {error.strerror}") from error
+
+
 def finish(partial: Path, manifest: Manifest) -> None:
     """Give a gathered folder its manifest; every file has just been read, and is right."""
     write_manifest(partial, manifest)
@@ -51,12 +69,17 @@ def install(partial: Path, target: Path) -> None:
     _delete(old)
 
 
+def require_removable(models_dir: Path, name: str) -> None:
+    """Raise WeightsError unless a model is installed, or an unfinished one left something."""
+    if not any((models_dir / it).is_dir() for it in (name, f".{name}.partial")):
+        raise WeightsError(f"there is no {models_dir / name}")
+
+
 def remove(models_dir: Path, name: str) -> int:
     """Delete an installed model, and what an unfinished one left; the bytes that were freed."""
+    require_removable(models_dir, name)
     target, doomed = models_dir / name, models_dir / f".{name}.old"
     partial = models_dir / f".{name}.partial"
-    if not (target.is_dir() or partial.is_dir()):
-        raise WeightsError(f"there is no {target}")
     if target.is_dir():
         target.rename(doomed)
     freed = sum(size_of(folder) for folder in (doomed, partial))

@@ -7,11 +7,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipelines.definitions import ENTRY
+from pipelines.lora_files import FOLDER as LORAS
 from pipelines.registry import RegistryError, check_entry
 from pipelines.weights import archive
 from pipelines.weights.archive import BrokenBundle, Reader
-from pipelines.weights.bundle import Contents
+from pipelines.weights.bundle import Contents, PackedLora
 from pipelines.weights.digest import Digest
+from pipelines.weights.lora_manifests import install_lora
 from pipelines.weights.manifest import Begin, Manifest, Record, WeightsError, silently
 from pipelines.weights.parts import PartsReader
 from pipelines.weights.safety import require_harmless, require_unpickled
@@ -30,7 +32,7 @@ def unbundle(
     trust: str | None = None,
     wheels: Path | None = None,
 ) -> dict[str, Manifest]:
-    """Verify a bundle while it is read, and install its models; their manifests by id.
+    """Verify a bundle while it is read, and install what is in it; the manifests by id.
 
     `defined`: the models that this side has entries for, which new entries may refer to. `trust`:
     a public key that must have signed. `wheels`: a folder for the wheels, which are else only
@@ -42,22 +44,26 @@ def unbundle(
         try:
             reader = Reader(source.read, begin(file.name, source.size))
             contents = _contents(reader, trust)
-            require_room(staged, sum(record.size for *_, record in contents.members()))
-            for member, model, path, record in contents.members():
-                target = _place(staged, model, path)
-                _extract(reader.file(member, record.size), target, record)
+            require_room(staged, sum(record.size for _, record in contents.members()))
+            for member, record in contents.members():
+                _extract(reader.file(member, record.size), staged / member, record)
             reader.end()
             _check(staged, contents, defined)
             if wheels is not None and contents.wheels:
                 shutil.copytree(staged / "wheels", wheels, dirs_exist_ok=True)
             for model in contents.models:
                 install(staged / "models" / model, models_dir / model)
+            for name, lora in contents.loras.items():
+                (models_dir / LORAS).mkdir(exist_ok=True)
+                arrived = staged / "loras" / f"{name}.safetensors"
+                install_lora(arrived, models_dir / LORAS, _manifest(name, lora), lora.base)
         except OSError as error:
             raise WeightsError(f"{file} cannot be unpacked: {error.strerror}") from error
         finally:
             source.close()
             shutil.rmtree(staged, ignore_errors=True)
-    return {model: packed.manifest for model, packed in contents.models.items()}
+    models = {model: packed.manifest for model, packed in contents.models.items()}
+    return models | {f"{LORAS}/{name}": _manifest(name, it) for name, it in contents.loras.items()}
 
 
 def _contents(reader: Reader, trust: str | None) -> Contents:
@@ -75,8 +81,8 @@ def _contents(reader: Reader, trust: str | None) -> Contents:
     return contents
 
 
-def _place(staged: Path, model: str | None, path: str) -> Path:
-    return staged / "wheels" / path if model is None else staged / "models" / model / path
+def _manifest(name: str, lora: PackedLora) -> Manifest:
+    return Manifest(files={f"{name}.safetensors": lora.record})
 
 
 def _extract(blocks: Iterator[bytes], target: Path, record: Record) -> None:
@@ -91,6 +97,7 @@ def _extract(blocks: Iterator[bytes], target: Path, record: Record) -> None:
 
 
 def _check(staged: Path, contents: Contents, defined: Collection[str]) -> None:
+    require_unpickled(staged / "loras", (f"{name}.safetensors" for name in contents.loras))
     for model, packed in contents.models.items():
         folder = staged / "models" / model
         (folder / ENTRY).write_text(packed.entry, encoding="utf-8")
@@ -102,6 +109,5 @@ def _check(staged: Path, contents: Contents, defined: Collection[str]) -> None:
         if unknown and model not in defined:
             raise WeightsError(f"the entry of {model} names {', '.join(unknown)}, unknown here")
         require_unpickled(folder, packed.manifest.files)
-        if (folder / "model_index.json").exists():
-            require_harmless(folder)
+        require_harmless(folder)
         finish(folder, packed.manifest)

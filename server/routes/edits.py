@@ -9,6 +9,7 @@ from server.delivery import answer
 from server.editing import edit
 from server.inbox import read_edit
 from server.plan import plan
+from server.revising import revised
 from server.services import Caller, Parts
 
 router = APIRouter()
@@ -21,7 +22,10 @@ async def edit_image(request: Request, parts: Parts, caller: Caller) -> Response
     with sent:
         checked = check(endpoint, sent.parameters, parts.registry, parts.config.strict)
         accounts.check(request, checked)
+        moderation = await parts.policy.check(checked.prompt, checked, caller)
         wanted = await edit(checked, sent, parts, caller.name)
+    wanted = await revised(request, wanted, parts)
+    await parts.policy.check_given(wanted, caller)
     request_id = request.state.request_id
-    jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller)
+    jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller, moderation)
     return await answer(request, wanted, jobs, parts)

@@ -7,6 +7,7 @@ from server.body import read_json
 from server.contract import read_generation
 from server.delivery import answer
 from server.plan import plan
+from server.revising import revised
 from server.services import Caller, Parts
 
 router = APIRouter()
@@ -18,5 +19,8 @@ async def create_image(request: Request, parts: Parts, caller: Caller) -> Respon
     body = await read_json(request)
     wanted = read_generation(body, parts.registry, parts.config.strict)
     accounts.check(request, wanted)
-    jobs = plan(wanted, parts.registry, request.state.request_id, caller)
+    moderation = await parts.policy.check(wanted.prompt, wanted, caller)
+    wanted = await revised(request, wanted, parts)
+    await parts.policy.check_given(wanted, caller)
+    jobs = plan(wanted, parts.registry, request.state.request_id, caller, moderation)
     return await answer(request, wanted, jobs, parts)

@@ -1,6 +1,6 @@
 """What a load balancer and an operator ask: alive, ready, and how it goes."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from fastapi import APIRouter, Response
 
@@ -30,4 +30,6 @@ async def readyz(parts: Parts) -> Response:
 @router.get("/status")
 async def status(parts: Parts, caller: Caller) -> Response:
     """Every device and the queue, as they are now."""
-    return json_response(asdict(parts.fleet.status()))
+    policy = asdict(parts.policy.status())
+    now = replace(parts.fleet.status(), aide=parts.aide.status() if parts.aide else None)
+    return json_response(asdict(now) | {"policy": policy})

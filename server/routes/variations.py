@@ -21,7 +21,8 @@ async def vary_image(request: Request, parts: Parts, caller: Caller) -> Response
     with await read_one_file(request, parts, "image") as sent:
         checked = check(VARIATIONS, sent.parameters, parts.registry, parts.config.strict)
         accounts.check(request, checked)
+        moderation = await parts.policy.check(checked.prompt, checked, caller)
         wanted = await variation(checked, sent, parts, caller.name)
     request_id = request.state.request_id
-    jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller)
+    jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller, moderation)
     return await answer(request, wanted, jobs, parts)

@@ -74,7 +74,7 @@ class Rig:
                 self.engine.submit(job)
             self.engine.step()
             step += 1
-            if not self.engine.lanes:
+            if not self.engine.lanes and not self.engine._waiting:
                 return
 
     def pixels(self, job: Job) -> np.ndarray:

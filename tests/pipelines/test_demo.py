@@ -3,13 +3,14 @@
 A swapped lane, a lost prompt or a row too many shows at once, which random weights could hide.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipelines.core import Job
+from pipelines.core import Image, Job
 from pipelines.loader import load
 from pipelines.memory import Memory
 from pipelines.registry import Registry
@@ -54,3 +55,23 @@ def test_each_of_many_gets_its_own_picture(demo: Rig) -> None:
         for image in measure(images.float() / 127.5 - 1)
     ]
     assert found == [(colour, background) for _, colour, background in wanted]
+
+
+def test_a_prompt_of_4000_characters(demo: Rig) -> None:
+    """Words that it does not know are no tokens (nor is "a"): so it reads the last word, or not."""
+    filler = "perhaps tomorrow " * 235
+    known = "a large red circle on a white background, " * 95
+    first = Job(
+        id="filler", model="demo", prompt=f"{filler}a blue circle", width=256, height=256, seed=1,
+        steps=4, guidance_scale=0,
+    )  # fmt: skip
+    second = replace(first, id="known", prompt=f"{known}a blue circle")
+    demo.run(first, second)
+    read, cut = (demo.outcomes[job.id] for job in (first, second))
+    assert isinstance(read, Image)
+    assert isinstance(cut, Image)
+    assert read.unread == {}
+    assert cut.unread == {"prompt": 95 * 6 + 2 - 20}
+    pixels = np.stack([demo.pixels(job) for job in (first, second)])
+    found = measure(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    assert [image.blobs[0].colour for image in found] == ["blue", "red"]

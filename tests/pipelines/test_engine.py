@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from pipelines.core import Job, JobCancelled, JobFailed
+from pipelines.core import Image, Job, JobCancelled, JobFailed
 from pipelines.loader import Resident
+from pipelines.stopwatch import HostStopwatch, Measured
 from tests import tiny
 from tests.pipelines.conftest import Rig
 
 Jobs = Callable[[str], list[Job]]
 Plain = Callable[[Job], np.ndarray]
+T = TypeVar("T")
 
 
 def assert_same(ours: np.ndarray, truth: np.ndarray) -> None:
@@ -164,3 +167,49 @@ def test_previews_come_before_the_image_and_change_nothing(
     assert np.abs(last.reshape(64, 64, 3) - rig.pixels(shown)).mean() > 0
     for job in (shown, *others):
         assert_same(rig.pixels(job), plain(job))
+
+
+class _Late(HostStopwatch):
+    """As on CUDA: what a pass took is known once nothing later runs, or when it is asked for."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[float, Measured]] = []
+
+    def time(self, work: Callable[[], T], measured: Measured) -> T:
+        answer = work()
+        self._running.append((1.0, measured))
+        return answer
+
+    def settle(self, running: int = 1) -> None:
+        while len(self._running) > running:
+            seconds, measured = self._running.pop(0)
+            measured(seconds, 0.0)
+
+
+def test_an_image_is_told_with_its_last_passes(rig: Rig, jobs: Jobs) -> None:
+    rig.engine._watch = rig.engine.passes._watch = _Late()
+    first, second = jobs("sd")[:2]
+    rig.run(first)
+    rig.run(second)
+    for job in (first, second):
+        outcome = rig.outcomes[job.id]
+        assert isinstance(outcome, Image)
+        # Two texts, but for one that is remembered; the steps; the decoder.
+        assert outcome.device_seconds == (2 if job is first else 1) + job.steps + 1
+
+
+def test_what_is_cancelled_or_fails_is_told_with_its_device_time(rig: Rig, jobs: Jobs) -> None:
+    rig.engine._watch = rig.engine.passes._watch = _Late()
+    gone, early, broken = (replace(jobs("sd")[0], id=id, seed=n) for n, id in enumerate("gxb"))
+    broken = replace(broken, task="edit")
+
+    def cancel(step: int) -> list[Job]:
+        if step == 4:
+            rig.engine.cancel(gone.id)
+        return []
+
+    rig.engine.submit(early)
+    rig.engine.cancel(early.id)
+    rig.run(gone, broken, late=cancel)
+    errors = [rig.outcomes[it.id] for it in (gone, early, broken)]
+    assert [it.device_seconds for it in errors] == [2.0, 0.0, 0.0], "but what may still run"

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.components import weigh
+from pipelines.core import Lora
 from pipelines.footprints import Parts, components_of, size_of
 from pipelines.loader import Resident, load
+from pipelines.loras import Loras
 from pipelines.memory import Memory
+from pipelines.quantizing import weigh
 from pipelines.registry import ModelSpec, Registry
-from tests import tiny
+from tests import tiny, tiny_loras
 
 
 def footprint(spec: ModelSpec, place: Path) -> Parts:
@@ -50,6 +52,16 @@ def test_conversions_are_counted(dtype: str, tiny_registry: Registry, tmp_path: 
     }
 
 
+def test_a_t5_in_float16_is_wider_in_part(tiny_registry: Registry) -> None:
+    spec = tiny_registry.models["flux"].model_copy(update={"dtype": "float16"})
+    place = tiny_registry.path("flux")
+    found = components_of(spec, place)
+    pipe = load(spec, place, "cpu", Memory(0)).pipe
+    assert {name: it.size for name, it in found.items()} == {
+        name: stored(getattr(pipe, name)) for name in found
+    }
+
+
 def test_equal_files_are_one_part_wherever_they_lie(
     tiny_registry: Registry, tmp_path: Path
 ) -> None:
@@ -76,3 +88,34 @@ def test_one_file(tiny_registry: Registry) -> None:
     assert footprint(spec, file) == {str(file): whole}
     half = footprint(spec.model_copy(update={"dtype": "bfloat16"}), file)
     assert half == {str(file): whole // 2}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["build", "build_kohya", "build_kohya_flux"])
+def test_a_lora_takes_no_more_than_is_predicted(
+    layout: str, dtype: str, tiny_registry: Registry, tmp_path: Path
+) -> None:
+    family = "flux" if layout == "build_kohya_flux" else "sd"
+    with torch.enable_grad():
+        getattr(tiny_loras, layout)(tiny_registry.path(family), tmp_path / "it.safetensors", 1)
+    spec = tiny_registry.models[family].model_copy(update={"dtype": dtype})
+    pipe = load(spec, tiny_registry.path(family), "cpu", Memory(0)).pipe
+    modules = [it for it in pipe.components.values() if isinstance(it, torch.nn.Module)]
+    plain = sum(map(weigh, modules))
+    loras = Loras(tmp_path)
+    most = size_of(loras.missing(pipe, [Lora("it")]))
+    with loras.on(pipe, [Lora("it")]):
+        assert loras.missing(pipe, [Lora("it")]) == {}
+        assert loras.size == loras.held == sum(map(weigh, modules)) - plain > 0
+    assert loras.size <= most and loras.held == 0
+    loras.leave(pipe)
+    assert loras.size == 0 and sum(map(weigh, modules)) == plain
+
+
+def test_what_is_no_lora_is_told_by_who_reads_it(tiny_registry: Registry, tmp_path: Path) -> None:
+    pipe = load(tiny_registry.models["sd"], tiny_registry.path("sd"), "cpu", Memory(0)).pipe
+    (tmp_path / "nonsense.safetensors").write_bytes(b"nonsense")
+    (tmp_path / "list.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]")
+    loras = Loras(tmp_path)
+    for name in ("nonsense", "list", "absent"):
+        assert loras.missing(pipe, [Lora(name)]) == {}

@@ -3,6 +3,7 @@
 import gc
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from pipelines.core import Job, Lora, UnfitLora
+from pipelines import loras as loras_module
+from pipelines.core import Job, Lora, ModelUnavailable, UnfitLora
 from pipelines.loader import Resident, load
 from pipelines.loras import Loras
 from pipelines.memory import Memory
 from pipelines.registry import Registry
 from pipelines.tasks.arguments import guidance, parameters, text_length
+from pipelines.weights.lora_manifests import require_trusted_lora, take_in_lora
 from tests import tiny, tiny_loras
 from tests.pipelines.conftest import Rig
 
@@ -293,4 +296,59 @@ def test_what_does_not_fit_fails_its_job_alone_and_leaves_nothing(
     for name, tensor in before.items():
         same = name if name in after else ".base_layer.".join(name.rsplit(".", 1))
         assert (after[same] == tensor).all()
-    assert all("bad" not in name for name in model.pipe.transformer.peft_config)
+    adapters = getattr(model.pipe.transformer, "peft_config", {})
+    assert all("bad" not in name for name in adapters)
+
+
+def test_lanes_go_on_while_a_file_is_read(
+    resident: Callable[[str], Resident], jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, worn = jobs("sd")[0], replace(jobs("sd")[1], loras=(Lora("sd-a"),))
+    rig = Rig({"sd": resident("sd")})
+    readers = []
+
+    def slowly(file: Path) -> bool:
+        readers.append(threading.get_ident())
+        while plain.id not in rig.outcomes:
+            time.sleep(0.001)
+        return require_trusted_lora(file)
+
+    monkeypatch.setattr(loras_module, "require_trusted_lora", slowly)
+    rig.run(worn, plain)
+    assert rig.pixels(worn).std() > 5
+    assert readers != [threading.get_ident()] and len(readers) == 1
+
+
+def test_a_file_is_read_once_for_all_that_wait_for_it(
+    resident: Callable[[str], Resident], jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(file: Path) -> bool:
+        read.append(file.stem)
+        return require_trusted_lora(file)
+
+    monkeypatch.setattr(loras_module, "require_trusted_lora", counted)
+    a, b = Lora("sd-a"), Lora("sd-b")
+    them = [replace(jobs("sd")[0], id=str(n), seed=n, loras=(a, b)[n % 2 :]) for n in range(4)]
+    rig = Rig({"sd": resident("sd")})
+    rig.run(*them)
+    rig.run(replace(them[0], id="later"))
+    assert read == ["sd-a", "sd-b"]
+
+
+def test_one_that_is_not_its_manifests_is_not_worn(
+    resident: Callable[[str], Resident], folder: Path, tmp_path: Path, jobs: Jobs
+) -> None:
+    take_in_lora(folder / "sd-a.safetensors", tmp_path, "mine")
+    model = replace(resident("sd"), loras=Loras(tmp_path))
+    rig, job = Rig({"sd": model}), replace(jobs("sd")[0], loras=(Lora("mine"),))
+    rig.run(job)
+    assert rig.pixels(job).std() > 5
+    data = bytearray((tmp_path / "mine.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "mine.safetensors").write_bytes(data)
+    changed = replace(job, id="changed")
+    rig.run(changed)
+    assert isinstance(rig.outcomes["changed"], ModelUnavailable)
+    assert "is not what its manifest says" in str(rig.outcomes["changed"])

@@ -11,6 +11,8 @@ import torch
 from pipelines.core import Image, Job, ModelUnavailable
 from pipelines.loader import Resident
 from pipelines.matting import Matting
+from pipelines.quantizing import weigh
+from pipelines.weights.manifest import make_manifest, write_manifest
 from tests.pipelines.conftest import Rig
 from tests.tiny_matting import segmentation
 
@@ -44,6 +46,13 @@ def test_alpha_is_what_is_not_background(folder: Path) -> None:
     assert alpha.max() - alpha.min() > 0.3  # or anything would pass
 
 
+def test_what_it_takes_is_told_by_its_files(folder: Path, tmp_path: Path) -> None:
+    matting = Matting(folder, "cpu")
+    _, model, _ = matting._parts
+    assert 0 <= weigh(model) - matting.size < 1024
+    assert Matting(tmp_path, "cpu").size == 0
+
+
 def test_a_model_of_one_label_says_what_is_shown(tmp_path: Path) -> None:
     alpha = Matting(segmentation(tmp_path, labels=["shown"]), "cpu").alpha(torch.rand(3, 64, 64))
     assert alpha.shape == (1, 64, 64)
@@ -70,7 +79,7 @@ def test_jobs_are_cut_out_in_company_as_they_are_alone(
     assert max(together.passes) > 1
 
 
-@pytest.mark.parametrize("spoil", ["nothing there", "no background", "pickled"])
+@pytest.mark.parametrize("spoil", ["nothing there", "no background", "pickled", "changed"])
 def test_what_cannot_be_loaded_fails_the_jobs_that_need_it_and_no_others(
     residents: dict[str, Resident], jobs: Jobs, tmp_path: Path, spoil: str
 ) -> None:
@@ -80,6 +89,11 @@ def test_what_cannot_be_loaded_fails_the_jobs_that_need_it_and_no_others(
         segmentation(tmp_path)
         torch.save({}, tmp_path / "pytorch_model.bin")
         (tmp_path / "model.safetensors").unlink()
+    elif spoil == "changed":
+        segmentation(tmp_path)
+        write_manifest(tmp_path, make_manifest(tmp_path))
+        weights = tmp_path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     matting = Matting(tmp_path, "cpu")
     matting.prepare()
     rig = Rig({"sd": replace(residents["sd"], matting=matting)})

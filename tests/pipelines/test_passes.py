@@ -1,5 +1,6 @@
 """When a pass does not fit: halves, then other models go, then tiles, and only then the one job."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -87,6 +88,27 @@ def test_a_decoder_that_does_not_fit_works_in_tiles(
     rig.run(job)
     assert isinstance(rig.outcomes[job.id], Image)
     assert not decoder._module.use_tiling, "the next job is decoded whole again"
+
+
+def test_what_a_failed_pass_held_is_free_again_before_the_next_try(
+    rig: Rig, jobs: Jobs, residents: dict[str, Resident], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception keeps the frames that it came through, and with them all activations."""
+    job = jobs("flux")[0]
+    held: list[weakref.ref[torch.Tensor]] = []
+    still_there: list[bool] = []
+
+    def method(**arguments: Any) -> Any:
+        still_there.extend(ref() is not None for ref in held)
+        activations = torch.zeros(1000)
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+
+    monkeypatch.setattr(meeting(residents["flux"], Stage.DECODE), "_method", method)
+    rig.run(job)
+    assert isinstance(rig.outcomes[job.id], DoesNotFit)
+    assert len(held) == 3, "as it is, without other models, in tiles"
+    assert not any(still_there)
 
 
 def test_what_fits_in_no_way_fails_alone_and_says_what_would(

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.joins import Stage
 from pipelines.policy import Policy
+from pipelines.shares import PROMOTED_AFTER_S
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def test_priorities() -> None:
     policy = taught(PROPORTIONAL)
     assert names(policy.choose(waiting, 0.0)) == ["high"]
     assert names(policy.choose(waiting[:2], 0.0)) == ["normal"]
-    old = replace(waiting[0], arrived=-1300.0)
+    old = replace(waiting[0], arrived=-PROMOTED_AFTER_S)
     assert names(policy.choose([old, waiting[1]], 0.0)) == ["low"]
     assert names(policy.choose([old, *waiting[1:]], 0.0)) == ["high"]
 

@@ -10,7 +10,7 @@ import pytest
 from pipelines.core import ModelUnavailable
 from pipelines.footprints import Parts
 from pipelines.pool import Pool, Tell
-from pipelines.room import Room
+from pipelines.room import Beside, Room
 
 SIZES = {"a": 40, "b": 40, "c": 40, "huge": 101}
 
@@ -41,9 +41,11 @@ class Pools:
         self.may_end.wait(5)
         return Loaded(model, {model: self.truth[model]})
 
-    def pool(self, load: Callable[..., Loaded] | None = None) -> Pool[Loaded]:
+    def pool(
+        self, load: Callable[..., Loaded] | None = None, beside: Beside | None = None
+    ) -> Pool[Loaded]:
         footprint = lambda model: {model: SIZES[model]}  # noqa: E731
-        return Pool(load or self.load, self.changed.set, Room(100), footprint)
+        return Pool(load or self.load, self.changed.set, Room(100, beside), footprint)
 
     def until(self, pool: Pool[Loaded], model: str, busy: Collection[str] = ()) -> Loaded:
         """As the engine does it, step by step."""
@@ -165,3 +167,77 @@ def test_out_of_memory_gives_up_all_that_is_idle(pools: Pools) -> None:
     assert pool.evict(keep={"b"}) == ["a"]
     assert (pool.resident, pool.used, pool.evictions) == (["b"], 40, 1)
     assert pool.evict(keep={"b"}) == []
+
+
+class Besides:
+    """Ten bytes each of what lies beside models, the first of which are in use."""
+
+    def __init__(self, count: int, used: int = 0) -> None:
+        self.count, self.used = count, used
+
+    @property
+    def size(self) -> int:
+        return 10 * self.count
+
+    @property
+    def held(self) -> int:
+        return 10 * self.used
+
+    def shrink(self, size: float) -> None:
+        while self.count > self.used and self.size > size:
+            self.count -= 1
+
+
+def test_what_lies_beside_models_counts_and_gives_way_to_them(pools: Pools) -> None:
+    beside = Besides(3)
+    pool = pools.pool(beside=beside)
+    pools.until(pool, "a")
+    assert (pool.used, beside.size) == (40, 30)
+    pools.until(pool, "b")
+    assert (pool.resident, pool.used, beside.size) == (["a", "b"], 80, 20)
+    assert pool.evict(keep={"b"}) == ["a"]
+    assert beside.size == 0
+
+
+def test_what_is_in_use_beside_models_makes_more_of_them_give_way(pools: Pools) -> None:
+    beside = Besides(5, used=3)
+    pool = pools.pool(beside=beside)
+    pools.until(pool, "a")
+    pools.until(pool, "b")
+    assert (pool.resident, beside.size) == (["b"], 50)
+
+
+def test_room_for_what_a_model_needs_beside_it(pools: Pools) -> None:
+    beside = Besides(2, used=1)
+    pool = pools.pool(beside=beside)
+    for model in "ab":
+        pools.until(pool, model)
+    assert pool.spare("b", lambda: {}), "nothing is needed"
+    assert not pool.spare("b", lambda: {"lora": 20})
+    assert beside.size == 10, "what is not in use goes first"
+    pool.make_way({"a", "b"})
+    assert pool.get("a") is None, "its lanes must end some day"
+    assert pool.get("b") is not None
+    pools.changed.clear()
+    pool.make_way({"b"})
+    assert pools.changed.is_set(), "or the job would wait for ever on an idle device"
+    assert (pool.resident, pool.loading) == (["b"], {})
+    assert pool.spare("b", lambda: {"lora": 20})
+    with pytest.raises(ModelUnavailable, match="'b' with what lies beside it needs 1.01e-07 GB"):
+        pool.spare("b", lambda: {"lora": 61})
+
+
+def test_what_is_on_its_way_has_its_room_already(pools: Pools) -> None:
+    pool = pools.pool(beside=Besides(0))
+    pools.until(pool, "a")
+    pools.may_end.clear()
+    pool.get("b")
+    pool.make_way(())
+    assert pool.used == 80
+    assert pool.spare("a", lambda: {"lora": 20})
+    assert not pool.spare("a", lambda: {"lora": 21})
+    pools.may_end.set()
+    pools.until(pool, "b", busy={"a"})
+    assert pool.get("b") is not None
+    pool.make_way({"a"})
+    assert pool.resident == ["a"] and pool.spare("a", lambda: {"lora": 21})

@@ -13,18 +13,21 @@ import pytest
 import torch
 from diffusers.hooks.group_offloading import _is_group_offload_enabled
 
-from pipelines.components import Shelf, weigh
-from pipelines.core import Image, Job, ModelUnavailable
+from pipelines.components import Shelf
+from pipelines.core import Image, Job, Lora, ModelUnavailable
 from pipelines.engine import Engine
 from pipelines.footprints import Component, size_of
 from pipelines.messages import Begin
 from pipelines.policy import Policy
 from pipelines.pool import Pool
+from pipelines.quantizing import weigh
 from pipelines.registry import ModelSpec, Registry
 from pipelines.residence import Residence
 from pipelines.room import Room
 from pipelines.stopwatch import stopwatch
+from tests import tiny_loras
 from tests.pipelines.conftest import Rig
+from tests.tiny_matting import segmentation
 
 Models = dict[str, tuple[ModelSpec, Path]]
 
@@ -32,11 +35,12 @@ Models = dict[str, tuple[ModelSpec, Path]]
 class Box:
     """A device with so much memory, driven by hand."""
 
-    def __init__(self, models: Models, budget: float) -> None:
+    def __init__(self, models: Models, budget: float, **more: Path) -> None:
         self.outcomes: dict[str, object] = {}
-        self.residence = Residence(Begin("cpu", models, preload=[], threads=1))
-        footprint = self.residence.footprint
-        self.pool = Pool(self.residence.load, lambda: None, Room(budget), footprint)
+        self.residence = Residence(Begin("cpu", models, preload=[], threads=1, **more), budget)
+        room = Room(self.residence.budget, self.residence.loras)
+        footprint, leave = self.residence.footprint, self.residence.leave
+        self.pool = Pool(self.residence.load, lambda: None, room, footprint, leave)
         keep = self.outcomes.__setitem__
         self.engine = Engine(self.pool, Policy(), stopwatch("cpu"), keep)
 
@@ -62,8 +66,11 @@ class Box:
         return np.frombuffer(image.pixels, np.uint8).astype(int)
 
     def in_memory(self) -> int:
-        """The bytes of the modules that are really there."""
-        return sum(weigh(module) for module in list(self.residence._shelf._modules.values()))
+        """The bytes of the modules that are really there, LoRAs and all."""
+        there = [*self.residence._shelf._modules.values()]
+        if self.residence._matting and "_parts" in vars(self.residence._matting):
+            there.append(self.residence._matting._parts[1])
+        return sum(weigh(module) for module in there)
 
 
 def models(registry: Registry, *families: str) -> Models:
@@ -103,6 +110,58 @@ def test_three_models_where_two_fit(tiny_registry: Registry, rig: Rig) -> None:
     for job in jobs[:12]:
         rig.run(job)
         assert abs(box.pixels(job.id) - rig.pixels(job).ravel()).max() <= 1
+
+
+def test_what_lies_beside_models_is_within_the_budget_too(
+    tiny_registry: Registry, tmp_path: Path
+) -> None:
+    three = models(tiny_registry, "sd", "flux", "sd3")
+    for n in range(6):
+        with torch.enable_grad():
+            tiny_loras.build(three["flux"][1], tmp_path / f"flux{n}.safetensors", n)
+            tiny_loras.build(three["sd"][1], tmp_path / f"sd{n}.safetensors", n, text=True)
+    lora = sum((tmp_path / f"{it}0.safetensors").stat().st_size for it in ("flux", "sd"))
+    cutter = segmentation(tmp_path / "cutter")
+    matting = Box(three, 0, matting=cutter).residence.budget * -1
+    assert matting > 10_000
+    budget = size_of(*map(Box(three, 0).residence.footprint, three)) - 1 + matting + lora
+    box = Box(three, budget, loras=tmp_path, matting=cutter)
+    dice = Random(7)
+    jobs = []
+    for n in range(60):
+        model = dice.choice(["sd", "flux", "sd3"])
+        kinds = dice.sample(range(6), dice.randint(0, 2)) if model != "sd3" else []
+        worn = tuple(Lora(f"{model}{kind}") for kind in kinds)
+        jobs.append(a_job(model, f"{n}", seed=n % 5, loras=worn, cutout=n % 4 == 0))
+    seen: list[int] = []
+
+    def look() -> None:
+        if not box.pool.loading:  # what was given up may be on its way out
+            seen.append(box.in_memory())
+            assert box.pool.used + box.residence.loras.size <= box.residence.budget
+
+    box.run(jobs, look)
+    assert max(seen) <= budget
+    assert max(seen) > budget - 2 * lora, "or the test has shown nothing"
+    assert all(isinstance(it, Image) for it in box.outcomes.values()), box.outcomes
+    assert box.pool.evictions >= 2
+    for model in ("sd", "flux"):
+        one = next(job for job in jobs if job.model == model and job.loras)
+        alone = Box(models(tiny_registry, model), 10**9, loras=tmp_path, matting=cutter)
+        alone.run([one])
+        assert abs(box.pixels(one.id) - alone.pixels(one.id)).max() <= 1
+
+
+def test_loras_that_can_never_fit_fail_their_job_alone(
+    tiny_registry: Registry, tmp_path: Path
+) -> None:
+    only = models(tiny_registry, "flux")
+    with torch.enable_grad():
+        tiny_loras.build(only["flux"][1], tmp_path / "wide.safetensors", 1)
+    box = Box(only, size_of(Box(only, 0).residence.footprint("flux")) + 4000, loras=tmp_path)
+    box.run([a_job("flux", "a", loras=(Lora("wide"),)), a_job("flux", "b")])
+    assert isinstance(box.outcomes["a"], ModelUnavailable)
+    assert isinstance(box.outcomes["b"], Image)
 
 
 def test_jobs_of_a_busy_model_do_not_starve_another(tiny_registry: Registry) -> None:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipelines.shares import Shares
+import pytest
+
+from pipelines.shares import PROMOTED_AFTER_S, Shares
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,27 @@ def test_long_work_does_not_starve_among_callers_that_come_again_and_again() -> 
             break
         shares.charge(first, 1.0, 1.0)
     assert first == "long"
+
+
+@pytest.mark.parametrize(("priority", "within_s"), [("normal", 600), ("low", 1200)])
+def test_priority_starves_nobody_for_longer_than_that(priority: str, within_s: float) -> None:
+    """Though there is always something urgent, of whoever else."""
+    shares = Shares()
+    for now in range(3000):
+        urgent = [Waiting(f"{n}", arrived=now - 5, priority="high") for n in range(3)]
+        first = order(shares, Waiting("old", priority=priority), *urgent, now=now)[0]
+        if first == "old":
+            break
+        shares.charge(first, 1.0, 1.0)
+    assert within_s <= now <= within_s + 10
+
+
+def test_who_has_waited_for_long_gains_nothing_on_equals() -> None:
+    shares = Shares()
+    long = Waiting("long", work=9.0, arrived=-PROMOTED_AFTER_S)
+    assert order(shares, long, Waiting("short")) == ["short", "long"]
+    urgent = Waiting("urgent", work=99.0, priority="high")
+    assert order(shares, long, Waiting("short"), urgent) == ["long", "urgent", "short"]
 
 
 def test_the_clock_does_not_run_away_when_all_have_left() -> None:

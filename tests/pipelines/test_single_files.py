@@ -3,22 +3,25 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from safetensors.torch import load_file, save_file
 
 from pipelines.core import Job
+from pipelines.footprints import is_whole
 from pipelines.loader import Resident, load
 from pipelines.memory import Memory
 from pipelines.messages import Begin
-from pipelines.registry import Registry, RegistryError
+from pipelines.registry import ModelSpec, Registry, RegistryError
 from pipelines.residence import Residence
 from pipelines.weights.importing import take_in
 from pipelines.weights.manifest import WeightsError
-from tests import tiny, tiny_files
+from tests import tiny, tiny_checkpoints, tiny_files
 from tests.conftest import entry
 from tests.pipelines.conftest import Rig
 
@@ -57,6 +60,60 @@ def test_a_whole_checkpoint(
 ) -> None:
     file = tiny_files.build_checkpoint(tiny_registry.path("sd"), tmp_path / "one.safetensors")
     assert_same(read(file, "sd"), "sd", jobs, plain)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers knows one width of FLUX.1's blocks, 3072: here it is that of the tiny one."""
+    known = SINGLE_FILE_LOADABLE_CLASSES["FluxTransformer2DModel"]
+    convert = known["checkpoint_mapping_fn"]
+    code = convert.__code__
+    constants = tuple(32 if it == 3072 else it for it in code.co_consts)
+    assert constants != code.co_consts
+    tiny_one = FunctionType(code.replace(co_consts=constants), convert.__globals__)
+    monkeypatch.setitem(known, "checkpoint_mapping_fn", tiny_one)
+
+
+def test_a_whole_sdxl(tmp_path: Path, jobs: Jobs) -> None:
+    folder = tiny_checkpoints.build_sdxl(tmp_path / "sdxl")
+    file = tiny_checkpoints.sdxl(folder, tmp_path / "one.safetensors")
+    assert_like_its_folder(file, folder, jobs("sdxl"))
+
+
+def test_a_whole_sd3(tmp_path: Path, jobs: Jobs) -> None:
+    folder = tiny_checkpoints.build_sd3(tmp_path / "sd3")
+    file = tiny_checkpoints.sd3(folder, tmp_path / "one.safetensors")
+    assert_like_its_folder(file, folder, jobs("sd3"))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_flux_by_its_first_names(
+    whole: bool, narrow: None, tiny_registry: Registry, tmp_path: Path, jobs: Jobs
+) -> None:
+    folder = tiny_registry.path("flux")
+    file = tiny_checkpoints.flux(folder, tmp_path / "one.safetensors", whole)
+    assert_like_its_folder(file, folder, jobs("flux"))
+
+
+def assert_like_its_folder(file: Path, folder: Path, jobs: list[Job]) -> None:
+    """Nothing but configurations is left of the folder where the file has all weights."""
+    truth = Rig({jobs[0].model: load(spec(), folder, "cpu", Memory(2**20))})
+    truth.run(*jobs)
+    config = file.parent / "config"
+    shutil.copytree(folder, config)
+    if is_whole(file):
+        for weights in config.rglob("*.safetensors"):
+            weights.unlink()
+    model = load(spec(config=str(config)), file, "cpu", Memory(2**20))
+    rig = Rig({jobs[0].model: model})
+    rig.run(*jobs)
+    assert max(rig.passes) >= 2
+    for job in jobs:
+        assert np.abs(rig.pixels(job) - truth.pixels(job)).max() <= 1
+
+
+def spec(**changes: object) -> ModelSpec:
+    return ModelSpec.model_validate(entry("x") | changes)
 
 
 def test_a_whole_checkpoint_needs_no_other_weights(

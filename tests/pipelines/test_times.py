@@ -1,5 +1,7 @@
 """What was measured survives a restart, and a broken file harms nothing."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,12 +38,29 @@ def test_they_are_not_written_at_every_pass(tmp_path: Path) -> None:
     assert "k" in times.load().all()
 
 
+def test_workers_of_equal_devices_do_not_disturb_each_other(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pipelines.curves import Curves; from pipelines.times import Times\n"
+        "curves = Curves()\n"
+        "for key in range(200): curves[str(key)].observe(1, 1.0)\n"
+        "times = Times(Path(sys.argv[1]), 'cuda')\n"
+        "for _ in range(300): times.save(curves, 1000.0, every_s=0); assert len(times.load().all())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [worker.communicate(timeout=60)[1] for worker in workers] == ["", ""]
+
+
 def test_no_folder_no_file() -> None:
     times = Times(None, "cpu")
     times.save(Curves(), now=1000.0)
     assert times.load().all() == {}
 
 
-def test_a_folder_that_cannot_be_written_is_only_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_only_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
     Times(tmp_path / "file", "cpu").save(Curves(), now=1000.0)
+    assert str(tmp_path) in caplog.text

@@ -12,7 +12,9 @@ def assert_error_shape(response: Any) -> dict[str, Any]:
     body = response.json()
     assert list(body) == ["error"]
     error: dict[str, Any] = body["error"]
-    assert list(error) == ["message", "type", "param", "code"]
+    names = ["message", "type", "param", "code"]
+    blocked = error.get("code") == "moderation_blocked"
+    assert list(error) == [*names, *(["moderation_details"] if blocked else [])]
     assert isinstance(error["message"], str) and error["message"]
     assert isinstance(error["type"], str) and error["type"]
     assert error["param"] is None or isinstance(error["param"], str)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.core import Image, Job, Preview
 from server.errors import QueueFull
-from server.queue import Show
+from server.queue import Show, Spent
 from server.status import DeviceStatus, FleetStatus, Loading, QueueStatus
 from server.watching import Observer
 
@@ -43,6 +43,7 @@ class FakeFleet:
         """How many more jobs are accepted."""
         self.wait_s = 7.2
         self.show: Show | None = None
+        self.spent: Spent | None = None
         self.within_s: float | None = None
         """What the last request gave with its jobs."""
         self.device = DeviceStatus("cpu", 4711, "ready", ["demo"])
@@ -61,12 +62,19 @@ class FakeFleet:
         self.life.append("killed")
         print("the fleet was killed", file=sys.stderr, flush=True)
 
-    def submit(
-        self, jobs: Sequence[Job], show: Show | None = None, within_s: float = math.inf
-    ) -> list[asyncio.Future[Image]]:
-        self.show, self.within_s = show, within_s
-        if self.room is not None and len(jobs) > self.room:
+    def check(self, images: int) -> None:
+        if self.room is not None and images > self.room:
             raise QueueFull(self.wait_s)
+
+    def submit(
+        self,
+        jobs: Sequence[Job],
+        show: Show | None = None,
+        within_s: float = math.inf,
+        spent: Spent | None = None,
+    ) -> list[asyncio.Future[Image]]:
+        self.show, self.spent, self.within_s = show, spent, within_s
+        self.check(len(jobs))
         self.jobs += jobs
         futures = [self._run(job, show) for job in jobs]
         self.futures += futures

@@ -3,29 +3,39 @@
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from tests.server.sockets import wait_for
+
+LOG = "log"
+"""The file in the server's folder with all that it says."""
+
 
 @contextmanager
 def running(folder: Path, delay_s: float = 0) -> Iterator[tuple[str, psutil.Process]]:
-    """Where it is, and itself; `folder` has its weights.yaml, and maybe a keys.txt."""
+    """Where it is, and itself; `folder` has its weights.yaml, and maybe a keys.txt.
+
+    Each of its jobs takes `delay_s`.
+    """
     command = [sys.executable, "-m", "tests.server.fake_server", str(folder), str(delay_s)]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert server.stderr
-    url = ""
-    while not url:
-        line = server.stderr.readline()
-        assert line, "the server ended before it was ready"
-        found = re.search(r"http://[\d.]+:\d+", line)
-        url = found[0] if found else ""
-    threading.Thread(target=server.stderr.read, daemon=True).start()
+    log = folder / LOG
+    with log.open("w") as file:
+        server = subprocess.Popen(command, stderr=file)
+
+    def where() -> re.Match[str] | None:
+        assert server.poll() is None, "the server ended before it was ready"
+        return re.search(r"ready at (\S+)", log.read_text())
+
     try:
-        yield url, psutil.Process(server.pid)
+        wait_for(where, 30)
+        yield where()[1], psutil.Process(server.pid)
     finally:
         server.terminate()
-        server.wait(10)
+        try:
+            server.wait(10)
+        finally:
+            server.kill()

@@ -8,10 +8,11 @@ from server.config import ConfigError
 
 def test_attributes_stand_behind_a_key_in_any_order() -> None:
     text = "alice:sk-a priority=low  weight=2.5 in-queue=4\timages-per-minute=30 admin=true"
+    text += " policy=strict"
     rest, attributes = split_attributes(text)
     assert rest == "alice:sk-a"
     caller = Caller("alice", **attributes)
-    assert caller == Caller("alice", 2.5, "low", 30, 4, True)
+    assert caller == Caller("alice", 2.5, "low", 30, 4, True, "strict")
 
 
 @pytest.mark.parametrize("text", ["sk-a", "weight=2", "alice:weight=2", "sk-YQ==", "sk-a wieght=2"])
@@ -39,6 +40,8 @@ def test_an_attribute_that_is_not_understood(text: str) -> None:
         ({"priority": "huge"}, "priority"),
         ({"images_per_minute": 0}, "images-per-minute"),
         ({"in_queue": -1}, "in-queue"),
+        ({"in_queue": 2**63}, "in-queue"),
+        ({"policy": "sometimes"}, "policy must be off, on, strict"),
     ],
 )
 def test_what_nobody_can_have(attributes: dict[str, Any], says: str) -> None:

@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from server.cli import app
 from server.config import Config
 
 FLAGS = [
-    "--weights", "--models-dir", "--host", "--port", "--data-dir", "--devices", "--api-keys",
-    "--no-auth", "--public-url", "--max-queue",
-]  # fmt: skip
+    f"--{field.name.removesuffix('_s').replace('_', '-')}"
+    for field in fields(Config)
+    if field.repr  # what is secret is given in the environment alone
+]
 
 
 @pytest.fixture
@@ -94,12 +97,16 @@ def test_every_flag_is_also_in_the_environment_and_the_flag_wins(run: Any) -> No
     [
         (("serve", "--devices", "gpu"), "'gpu' is not auto, cpu or cuda:N"),
         (("serve", "--weights", "nowhere.yaml"), "nowhere.yaml"),
+        (("serve", "--public-url", "http://[::1"), "--public-url must look like"),
+        (("serve", "--max-wait", "nan"), "--max-wait must be above 0"),
         (("models", "--weights", "nowhere.yaml"), "nowhere.yaml"),
+        (("models", "--weights", "broken.yaml"), "broken.yaml: is not YAML"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(
     run: Any, arguments: tuple[str, ...], says: str
 ) -> None:
+    Path("broken.yaml").write_text("[")
     result, configs = run(*arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("darkroom: ")
@@ -124,11 +131,36 @@ def test_models(run: Any) -> None:
     assert "hub:somebody/absent" in result.output
 
 
-def test_help_names_every_flag(run: Any) -> None:
+def test_the_rewriters_key_is_in_the_environment_alone(run: Any) -> None:
+    chat = "rewriter: {url: http://10.0.0.7/v1, model: small, api_key_env: REWRITER_KEY}"
+    Path("chat.yaml").write_text(chat)
+    files = ("serve", "--weights", "weights.yaml", "--weights", "chat.yaml")
+    _, (config,) = run(*files, REWRITER_KEY="sesame")
+    assert config.rewriter_key == "sesame"
+    assert "sesame" not in repr(config)
+    result, configs = run(*files)
+    assert result.exit_code == 2 and configs == []
+    assert result.stderr == (
+        "darkroom: the rewriter wants a key, and the environment has no REWRITER_KEY\n"
+    )
+
+
+def test_models_beside_those_that_make_images(run: Any) -> None:
+    Path("more.yaml").write_text("{matting: cutter, rewriter: {source: hub:somebody/small}}")
+    result, _ = run("models", "--weights", "weights.yaml", "--weights", "more.yaml")
+    rows = [line.split("│") for line in result.output.splitlines() if "│" in line]
+    cells = {row[1].strip(): [cell.strip() for cell in row[2:-1]] for row in rows}
+    assert cells["matting"] == ["no", "", "cutter", ""]
+    assert cells["rewriter"] == ["no", "", "hub:somebody/small", ""]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_every_setting_has_a_flag_a_variable_and_a_place_in_the_docs(run: Any, flag: str) -> None:
     result, _ = run("serve", "--help")
-    for flag in FLAGS:
-        assert flag in result.output
-        assert f"DARKROOM_{flag[2:].replace('-', '_').upper()}" in result.output
+    assert re.search(rf"{flag}\b", result.output)
+    assert f"DARKROOM_{flag[2:].replace('-', '_').upper()}]" in result.output
+    docs = (Path(serve.__file__).parents[1] / "docs").glob("*.md")
+    assert any(re.search(rf"{flag}\b", page.read_text()) for page in docs)
 
 
 def test_version(run: Any) -> None:

@@ -123,6 +123,96 @@ def test_bundle_and_unbundle(run: Run, tmp_path: Path) -> None:
     refused(run("unbundle", "none.tar"), "there is no none.tar")
 
 
+def test_loras_are_taken_in_verified_and_carried(run: Run, tmp_path: Path) -> None:
+    Path("odd.safetensors").write_bytes(tensors(100, 1))
+    run("import", "download", "--as", "tiny")
+    told = run("import", "odd.safetensors", "--as", "odd", "--lora", "--base", "tiny")
+    assert told.output == "odd: 0.00 GB in models/loras/odd\n"
+    assert "loras/odd: intact\n" in run("verify").output
+    assert run("bundle", "tiny", "--lora", "odd", "-o", "b.tar").exit_code == 0
+    told = run("unbundle", "b.tar", "--models-dir", "there")
+    assert "loras/odd: 0.00 GB in there/loras/odd" in told.output
+    assert Path("there/loras/odd.yaml").read_text() == "base:\n- tiny\n"
+    Path("there/loras/odd.safetensors").write_bytes(tensors(100, 2))
+    result = run("verify", "--models-dir", "there")
+    assert (result.exit_code, "loras/odd: changed\n" in result.output) == (1, True)
+    odd = ("import", "odd.safetensors", "--as", "odd")
+    refused(run(*odd, "--lora", "--base", "nothing"), "there is no model 'nothing'")
+    refused(run(*odd, "--base", "tiny"), "--base is for a LoRA")
+    refused(run("bundle", "tiny", "--lora", "even", "-o", "c.tar"), "there is no LoRA 'even'")
+    assert not Path("c.tar").exists()
+
+
+@pytest.fixture
+def writer(run: Run) -> Path:
+    """A rewriter, installed in the folder that weights.yaml names."""
+    folder = Path("writer")
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(tensors(100, 1))
+    Path("more.yaml").write_text("rewriter: {source: writer}")
+    return folder
+
+
+BOTH = ("--weights", "weights.yaml", "--weights", "more.yaml")
+
+
+def test_a_rewriter_is_carried_verified_and_removed_like_a_model(run: Run, writer: Path) -> None:
+    run("import", "download", "--as", "tiny")
+    refused(run("bundle", "rewriter", "-o", "b.tar"), "no weights file defines 'rewriter'")
+    refused(run("bundle", "policy-prompts", "-o", "b.tar", *BOTH), "no weights file defines")
+    assert run("bundle", "tiny", "rewriter", "-o", "b.tar", *BOTH).exit_code == 0
+    there = ("--models-dir", "there")
+    told = run("unbundle", "b.tar", *there).output
+    assert told == "tiny: 0.00 GB in there/tiny\nrewriter: 0.00 GB in there/rewriter\n"
+    assert "rewriter: intact\n" in run("verify", *there).output
+    assert run("verify", "rewriter", *there).output == "rewriter: intact\n"
+    (row,) = (it for it in run("models", *there).output.splitlines() if "rewriter" in it)
+    assert "verified" in row
+    Path("there/rewriter/config.json").write_text("[]")
+    result = run("verify", *there)
+    assert (result.exit_code, "rewriter: changed: config.json" in result.output) == (1, True)
+    assert run("rm", "rewriter", *there).exit_code == 0
+    assert sorted(it.name for it in Path("there").iterdir()) == ["tiny"]
+    assert run("rm", "rewriter").exit_code == 2 and writer.is_dir()
+
+
+def test_what_was_carried_in_vain_is_told(run: Run, writer: Path) -> None:
+    run("import", "download", "--as", "tiny")
+    assert run("bundle", "tiny", "rewriter", "-o", "b.tar", *BOTH).exit_code == 0
+    told = run("unbundle", "b.tar", *BOTH, "--models-dir", "there").output
+    assert "rewriter: is not used: its source is writer\n" in told
+    assert "tiny: is not used" not in told
+    Path("more.yaml").write_text("rewriter: {url: http://10.0.0.7/v1, model: small}")
+    told = run("unbundle", "b.tar", *BOTH, "--models-dir", "there").output
+    assert "rewriter: is not used: the weights files" in told
+
+
+def test_rm_deletes_all_that_was_named_or_nothing(run: Run) -> None:
+    Path("odd.safetensors").write_bytes(tensors(100, 1))
+    run("import", "download", "--as", "tiny")
+    run("import", "odd.safetensors", "--as", "odd", "--lora", "--base", "tiny")
+    run("import", "odd.safetensors", "--as", "even", "--lora")
+    refused(run("rm", "tiny", "never"), "there is no models/never")
+    refused(run("rm", "tiny", "--lora", "never"), "there is no LoRA 'never'")
+    refused(run("rm", "tiny", "--lora", "../../odd"), "there is no LoRA")
+    refused(run("rm", "loras"), "name each with --lora")
+    refused(run("rm"), "name what is to be deleted")
+    assert Path("models/tiny").is_dir() and Path("models/loras/odd.safetensors").is_file()
+    told = run("rm", "tiny", "--lora", "odd")
+    assert told.output == "tiny: 0.00 GB freed\nloras/odd: 0.00 GB freed\n"
+    assert [it.name for it in Path("models").iterdir()] == ["loras"]
+    left = sorted(it.name for it in Path("models/loras").iterdir() if it.is_file())
+    assert left == ["even.manifest.json", "even.safetensors"]
+    assert Path("odd.safetensors").is_file()
+
+
+def test_names_that_are_taken(run: Run) -> None:
+    for name in ("rewriter", "policy-images", "loras"):
+        refused(run("import", "download", "--as", name, "--like", "demo"), "take another id")
+        assert not Path("models").exists()
+
+
 def test_a_disk_that_cannot_be_written_is_told(run: Run) -> None:
     Path("models").touch()
     refused(run("import", "download", "--as", "tiny"), "models")
@@ -148,3 +238,16 @@ def test_models_shows_sizes_and_what_is_verified(run: Run) -> None:
     assert "no manifest" in lines["demo"]
     Path("models/tiny/unet/config.json").write_text("[]")
     assert "to be verified" in run("models").output
+
+
+def test_models_shows_loras(run: Run) -> None:
+    assert "LoRA" not in run("models").output
+    Path("odd.safetensors").write_bytes(tensors(100, 1))
+    run("import", "odd.safetensors", "--as", "odd", "--lora", "--base", "tiny")
+    Path("models/loras/bare.safetensors").write_bytes(tensors(100, 1))
+    rows = [line.split("│") for line in run("models").output.splitlines() if "│" in line]
+    cells = {row[1].strip(): [cell.strip() for cell in row[2:-1]] for row in rows}
+    assert cells["odd"] == ["0.0 MB", "has a manifest", "tiny"]
+    assert cells["bare"] == ["0.0 MB", "no manifest", ""]
+    Path("models/loras/odd.manifest.json").write_text("{")
+    refused(run("models"), "is not a manifest")

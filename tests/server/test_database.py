@@ -38,6 +38,19 @@ def test_a_file_of_another_version_is_left_alone(tmp_path: Path) -> None:
         connect(tmp_path / "file.db", SCHEMA, 1)
 
 
+def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    connect(tmp_path / "file.db", SCHEMA, 1).execute("INSERT INTO one VALUES ('a')")
+    now = "CREATE TABLE one (value TEXT, more TEXT, most TEXT)"
+    since = {
+        1: "ALTER TABLE one ADD COLUMN more TEXT",
+        2: "ALTER TABLE one ADD COLUMN most TEXT",
+    }
+    for _ in range(2):
+        connection = connect(tmp_path / "file.db", now, 3, since=since)
+        assert tuple(*connection.execute("SELECT * FROM one")) == ("a", None, None)
+        assert tuple(*connection.execute("PRAGMA user_version")) == (3,)
+
+
 def test_what_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "file.db").write_text("something else, and long enough to be looked at" * 50)
     with pytest.raises(ConfigError, match="cannot be used"):

@@ -16,6 +16,10 @@ class Device:
     open: bool = True
     tickets: dict[str, Waiting] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
+    too_large: Sequence[str] = ()
+
+    def suits(self, model: str) -> bool:
+        return model not in self.too_large
 
 
 def job(id: str, model: str = "m") -> Job:
@@ -62,6 +66,21 @@ def test_no_device_no_job() -> None:
 def full(work_s: float) -> Device:
     tickets = {str(n): Waiting(str(n), work_s=work_s) for n in range(LANES)}
     return Device("full", tickets=tickets)
+
+
+def test_what_a_device_has_no_room_for_goes_elsewhere_or_waits() -> None:
+    small, large = Device("small", too_large=["m"]), Device("large", resident=())
+    large.load.given(100.0, 0)
+    assert assign([small, large], Waiting("a")) == [("a", "large")]
+    large.open = False
+    assert assign([small, large], Waiting("a")) == []
+    assert assign([small], Waiting("a")) == [("a", "small")]  # which says that it cannot
+
+
+def test_what_waits_for_one_device_holds_up_nothing_for_the_others() -> None:
+    small, large = Device("small", too_large=["m"]), full(0.1)
+    others = [Waiting("other", job=job("2", "n"), work_s=2.0)]
+    assert assign([small, large], Waiting("a"), *others) == [("other", "small")]
 
 
 def test_a_full_device_takes_what_is_more_urgent_only() -> None:

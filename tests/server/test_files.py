@@ -48,9 +48,6 @@ def test_a_file_that_is_half_written_is_not_there(store: Files, tmp_path: Path) 
     assert store.list("alice") == []
     with pytest.raises(FileNotStored):
         store.find(stored.id, "alice")
-    (tmp_path / "files" / "file-x.partial").write_bytes(b"half")
-    Files(tmp_path / "files")
-    assert not (tmp_path / "files" / "file-x.partial").exists()
 
 
 def test_an_owner_has_so_much_room(store: Files, monkeypatch: pytest.MonkeyPatch) -> None:

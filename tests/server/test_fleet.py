@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -118,11 +119,18 @@ async def check_large_messages(fleet: Fleet, in_peace: bytes) -> None:
 
 
 async def check_cancelling(fleet: Fleet) -> None:
-    running = fleet.submit([LONG])[0]
+    spent: list[tuple[str, float]] = []
+    tell = lambda job, seconds: spent.append((job.id, seconds))  # noqa: E731
+    running = fleet.submit([LONG], spent=tell)[0]
+    before = fleet.status().devices[0].busy_s
     await until(lambda: fleet.status().devices[0].lanes == 1)
+    await until(lambda: fleet.status().devices[0].busy_s > before)
     running.cancel()
     await until(lambda: fleet.status().devices[0].lanes == 0, within_s=5)
     assert fleet.status().queue.depth == 0
+    ((job_id, seconds),) = spent
+    assert job_id == LONG.id
+    assert 0 < seconds <= fleet.status().devices[0].busy_s - before + 0.001
 
 
 async def check_waiting(fleet: Fleet) -> None:
@@ -246,6 +254,22 @@ def test_a_device_that_never_works_is_set_aside(registry: Registry) -> None:
             fleet.submit([replace(JOB, id="2")])
 
     with_fleet(story, registry, devices=("cuda:99",))
+
+
+def test_where_no_worker_can_be_started_it_is_tried_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory, or no descriptor left: the same as a death."""
+    good = sys.executable
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+
+    async def story(fleet: Fleet) -> None:
+        accepted = fleet.submit([JOB])[0]
+        assert fleet.status().devices[0].deaths == 1
+        monkeypatch.setattr(sys, "executable", good)
+        assert len((await accepted).pixels) == 3 * 64 * 64
+
+    with_fleet(story, registry)
 
 
 def test_a_device_that_never_works_holds_up_no_other(registry: Registry) -> None:

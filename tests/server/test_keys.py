@@ -1,4 +1,6 @@
+import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from server.callers import Caller
 from server.config import ConfigError
 from server.keys import KeyStore, hash_of
 
-ALICE = Caller("alice", 2.0, "high", 30, 4, True)
+ALICE = Caller("alice", 2.0, "high", 30, 4, True, "strict")
 
 
 @pytest.fixture
@@ -51,6 +53,18 @@ def test_what_is_not_there_cannot_be_revoked(file: Path) -> None:
     with pytest.raises(ConfigError, match="no key for alice"):
         store.revoke("alice", 3.0)
     assert store.all()[0].revoked == 2.0
+
+
+def test_keys_of_the_version_before_are_kept(file: Path) -> None:
+    key = KeyStore(file).add(ALICE, None, 1.0)
+    with sqlite3.connect(file) as database:
+        database.execute("ALTER TABLE keys DROP COLUMN policy")
+        database.execute("PRAGMA user_version = 1")
+    store = KeyStore(file)
+    (kept,) = store.all()
+    assert (kept.caller, kept.hash) == (replace(ALICE, policy=None), hash_of(key))
+    store.add(Caller("bob", policy="off"), None, 2.0)
+    assert KeyStore(file).all()[1].caller.policy == "off"
 
 
 def test_a_key_needs_a_name(file: Path) -> None:

@@ -23,13 +23,13 @@ def run(tmp_path: Path) -> Run:
 def test_a_key_is_shown_once_alone_and_is_good(run: Run, tmp_path: Path) -> None:
     result = run(
         "add", "alice", "--images-per-minute", "30", "--in-queue", "4", "--weight", "2.5",
-        "--priority", "high", "--expires", "30d", "--admin",
+        "--priority", "high", "--expires", "30d", "--admin", "--policy", "strict",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "not shown again" in result.stderr
     (key,) = KeyStore(tmp_path / FILE).all()
     assert hash_of(result.stdout.strip()) == key.hash
-    assert key.caller == Caller("alice", 2.5, "high", 30, 4, True)
+    assert key.caller == Caller("alice", 2.5, "high", 30, 4, True, "strict")
     assert key.expires is not None and key.expires - key.created == pytest.approx(30 * 86_400)
 
 
@@ -58,6 +58,7 @@ def test_the_list_says_whose_they_are_and_what_they_may(run: Run) -> None:
         (("add", ""), "name"),
         (("add", "bob", "--priority", "huge"), "priority must be high, normal, low"),
         (("add", "bob", "--weight", "0"), "weight"),
+        (("add", "bob", "--policy", "often"), "policy must be off, on, strict"),
         (("add", "bob", "--in-queue", "0"), "in-queue"),
         (("add", "bob", "--expires", "soon"), "--expires"),
         (("add", "bob", "--expires", "2020-01-01"), "future"),

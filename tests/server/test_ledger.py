@@ -1,12 +1,14 @@
 import sqlite3
 import threading
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 
+from server.database import connect
 from server.errors import ResultNotStored
-from server.ledger import DAY_S, Entry, Ledger, Refusal
+from server.ledger import DAY_S, Entry, Ledger, Refusal, Spent
 from server.usage import totals
 
 ENTRY = Entry(
@@ -21,6 +23,22 @@ ENTRY = Entry(
     steps=8,
     device_seconds=1.5,
 )
+SPENT = Spent(
+    at=1000.0,
+    key="alice",
+    source="image.generation",
+    name="dall-e-3",
+    model="demo",
+    device_seconds=2.0,
+)
+FIRST = """
+CREATE TABLE images (at REAL, request TEXT, key TEXT, source TEXT, name TEXT, model TEXT,
+    width INTEGER, height INTEGER, steps INTEGER, device_seconds REAL, prompt TEXT);
+CREATE TABLE refusals (at INTEGER, key TEXT, source TEXT, name TEXT, model TEXT, error TEXT,
+    count INTEGER);
+CREATE VIEW entries AS SELECT at FROM images
+"""
+"""Of version 1, what matters."""
 REFUSAL = Refusal(at=1000.0, key="bob", source="image.edit", name="", model="", error="401")
 
 
@@ -82,6 +100,29 @@ def test_a_refusal_that_cannot_be_counted_is_logged(
         database.execute("DROP TABLE refusals")
     ledger.refuse(REFUSAL)
     assert "could not be counted" in caplog.text
+
+
+def test_device_time_without_an_image_adds_up(ledger: Ledger, file: Path) -> None:
+    ledger.add([ENTRY])
+    for at, seconds in ((0.0, 1.0), (DAY_S - 1.0, 0.25), (DAY_S + 0.0, 4.0)):
+        ledger.spend(replace(SPENT, at=at, device_seconds=seconds))
+    assert rows(file, "spent") == [
+        (0, "alice", "image.generation", "dall-e-3", "demo", 1.25),
+        (DAY_S, "alice", "image.generation", "dall-e-3", "demo", 4.0),
+    ]
+    first, second = totals(file, ["day"])
+    assert (first.images, first.requests, first.device_seconds) == (1, 1, 2.75)
+    assert (second.images, second.requests, second.device_seconds) == (0, 0, 4.0)
+
+
+def test_the_books_of_an_earlier_version_are_kept(file: Path) -> None:
+    with closing(connect(file, FIRST, 1)) as earlier, earlier:
+        earlier.execute(f"INSERT INTO images VALUES ({', '.join('?' * 11)})", astuple(ENTRY))
+        earlier.execute("INSERT INTO refusals VALUES (0, 'bob', '', '', '', '401', 3)")
+    later = Ledger(file)
+    later.spend(SPENT)
+    alice, bob = totals(file, ["key"])
+    assert (alice.images, alice.device_seconds, bob.refusals) == (1, 3.5, 3)
 
 
 def test_many_threads_lose_nothing(ledger: Ledger, file: Path) -> None:

@@ -85,7 +85,7 @@ def test_what_became_of_a_job(outcome: JobError | None, name: str) -> None:
     metrics = Metrics()
     ended(metrics, outcome)
     jobs = {query: it for query, it in scrape(metrics).items() if "darkroom_jobs" in query}
-    assert len(jobs) == 6
+    assert len(jobs) == 7
     assert {query for query, it in jobs.items() if it} == {
         f'darkroom_jobs_total{{outcome="{name}"}}'
     }

@@ -19,7 +19,9 @@ def test_a_day_begins_in_utc() -> None:
     assert moment("--since", "2001-09-09T01:00+01:00", NOW, ahead=False) == 999_993_600
 
 
-@pytest.mark.parametrize("text", ["", "30", "d", "30 days", "-3d", "2001-13-01", "tomorrow", "0d"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "d", "30 days", "-3d", "2001-13-01", "tomorrow", "0d", "999999w"]
+)
 def test_what_is_no_moment(text: str) -> None:
     with pytest.raises(ConfigError, match="^--expires"):
         moment("--expires", text, NOW, ahead=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from pipelines.core import Image, Job
 from pipelines.registry import Registry
 from server import patience
 from server.config import Config
+from server.patience import LEAST_BYTES
 from tests.server.fakes import FakeFleet
 from tests.server.pictures import noise
 from tests.server.sockets import connected, serving, wait_for
@@ -125,6 +127,26 @@ def test_a_slow_reader_that_goes_on_has_all_of_it(wire: socket.socket, noisy: Fa
         received += len(data)
         time.sleep(5 * PATIENCE_S * len(data) / length)
     assert time.monotonic() - began > 4 * PATIENCE_S
+
+
+def test_an_upload_that_is_very_slow_does_not_hold_up_the_end(
+    config: Config, registry: Registry, fleet: FakeFleet
+) -> None:
+    """Fast enough for a server that goes on: at this pace, it would take a minute."""
+
+    def go_on() -> None:
+        with contextlib.suppress(OSError):
+            while client.send(b"x" * 4 * LEAST_BYTES):
+                time.sleep(PATIENCE_S / 2)
+
+    with serving(replace(config, port=0), registry, fleet) as url:
+        client = connected(url)
+        client.sendall(FORM.replace(b"1000000", b"30000000"))
+        slowly = threading.Thread(target=go_on)
+        slowly.start()
+        time.sleep(4 * PATIENCE_S)
+    client.close()
+    slowly.join()
 
 
 @pytest.mark.parametrize("stream", ["false", "true"])

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from server.endpoints import EDITS, FILES, GENERATIONS, JSON_EDITS, VARIATIONS
 from server.errors import InvalidRequest
 from server.kinds import Boolean, Choice, Integer, Kind, Number, OnlyFalse, OnlyOne, Text
+from server.moderations import BODY as MODERATIONS
 from server.profiles import DALL_E_2, FAMILIES
 from server.references import OneReference, References, Uploads
 from server.schemas import (
@@ -103,6 +104,28 @@ def test_references(value: object, expected: bool) -> None:
     assert reads(kind, value) == fits(schema_of(kind), value) == expected
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a", True),
+        ("", False),
+        ("a" * 32_001, False),
+        (["a", "b"], True),
+        (["a"] * 101, False),
+        (["a", ""], False),
+        ([], False),
+        ([{"type": "text", "text": "a"}], True),
+        ([{"type": "text", "text": "a"}, "a"], False),
+        ([{"type": "image_url", "image_url": {"url": "x"}}], False),
+        ([{"type": "text", "text": "a", "more": 1}], False),
+        (3, False),
+    ],
+)
+def test_inputs_of_moderations(value: object, expected: bool) -> None:
+    kind = MODERATIONS["input"]
+    assert reads(kind, value) == fits(schema_of(kind), value) == expected
+
+
 def test_a_kind_without_a_schema_is_an_error() -> None:
     with pytest.raises(TypeError):
         schema_of(object())  # type: ignore[arg-type]
@@ -153,5 +176,9 @@ def test_a_body_has_what_is_required_and_nothing_unknown(endpoint: Any) -> None:
 
 
 def test_every_meaning_is_of_a_parameter() -> None:
-    bodies = [*map(endpoint_schema, ENDPOINTS), table_schema(FILES, ())]
+    bodies = [
+        *map(endpoint_schema, ENDPOINTS),
+        table_schema(FILES, ()),
+        table_schema(MODERATIONS, ()),
+    ]
     assert {name for body in bodies for name in body["properties"]} == MEANINGS.keys()

@@ -3,20 +3,21 @@
 import contextlib
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from pipelines.registry import Registry
 from server.config import Config, ConfigError
-from server.serve import bind, url_of
+from server.serve import bind, run, url_of
 from tests.server.fakes import FakeFleet
+from tests.server.processes import LOG, running
 from tests.server.sockets import wait_for
 
 GOOD = b'{"prompt": "a cat", "model": "demo", "size": "64x64"}'
@@ -96,84 +97,61 @@ def test_others_are_answered_while_an_image_is_encoded(url: str) -> None:
     assert answered > 5
 
 
-class Process:
-    """The server as a process of its own, whose every job takes `delay_s`."""
+@contextmanager
+def asking(url: str) -> Iterator[list[int]]:
+    """A request under way; its status when it is over, 0 for none."""
+    answers: list[int] = []
 
-    def __init__(self, folder: Path, delay_s: float) -> None:
-        command = [sys.executable, "-m", "tests.server.fake_server", str(folder), str(delay_s)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr
-        line = next(line for line in self.process.stderr if "ready at" in line)
-        self.url = line.split("ready at ")[1].split()[0]
+    def ask() -> None:
+        try:
+            path = f"{url}/v1/images/generations"
+            answers.append(httpx.post(path, json={"prompt": "a"}, timeout=30).status_code)
+        except httpx.HTTPError:
+            answers.append(0)
 
-    def ask(self) -> tuple[threading.Thread, list[int]]:
-        """Begin a request; its thread, and where its status will be."""
-        answers: list[int] = []
-
-        def run() -> None:
-            try:
-                path = f"{self.url}/v1/images/generations"
-                answers.append(httpx.post(path, json={"prompt": "a"}, timeout=30).status_code)
-            except httpx.HTTPError:
-                answers.append(0)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        wait_for(lambda: httpx.get(f"{self.url}/status").json()["queue"]["depth"] == 1)
-        return thread, answers
-
-
-@pytest.fixture
-def start(tmp_path: Path, registry: Registry) -> Iterator[Callable[[float], Process]]:
-    started: list[Process] = []
-
-    def start(delay_s: float) -> Process:
-        started.append(Process(tmp_path, delay_s))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.process.kill()
-        each.process.communicate()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_for(lambda: httpx.get(f"{url}/status").json()["queue"]["depth"] == 1)
+    yield answers
+    thread.join(10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_one_signal_lets_what_runs_finish(
-    start: Callable[[float], Process], number: signal.Signals
+    registry: Registry, tmp_path: Path, number: signal.Signals
 ) -> None:
-    server = start(1)
-    thread, answers = server.ask()
-    server.process.send_signal(number)
-    time.sleep(0.4)
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{server.url}/healthz")
-    thread.join(10)
-    assert answers == [200]
-    assert server.process.wait(10) == 0
+    with running(tmp_path, 1) as (url, server):
+        with asking(url) as answers:
+            server.send_signal(number)
+            time.sleep(0.4)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{url}/healthz")
+        assert answers == [200]
+        assert server.wait(10) == 0
 
 
-def test_a_second_signal_ends_at_once(start: Callable[[float], Process]) -> None:
-    server = start(60)
-    thread, answers = server.ask()
-    server.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    assert server.process.poll() is None
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(2) == 128 + signal.SIGTERM
-    thread.join(10)
-    assert answers == [0]
-    assert "the fleet was killed" in (server.process.stderr.read() if server.process.stderr else "")
+def test_a_second_signal_ends_at_once(registry: Registry, tmp_path: Path) -> None:
+    with running(tmp_path, 60) as (url, server):
+        with asking(url) as answers:
+            server.send_signal(signal.SIGTERM)
+            with pytest.raises(psutil.TimeoutExpired):
+                server.wait(0.3)
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(2) == 128 + signal.SIGTERM
+        assert answers == [0]
+    assert "the fleet was killed" in (tmp_path / LOG).read_text()
 
 
 def test_the_log_has_the_paths_of_results_and_not_what_opens_them(
-    start: Callable[[float], Process],
+    registry: Registry, tmp_path: Path
 ) -> None:
-    server = start(0)
-    answer = httpx.post(f"{server.url}/v1/images/generations", json={"prompt": "a"}, timeout=30)
-    link = httpx.URL(answer.json()["data"][0]["url"])
-    assert httpx.get(link).status_code == 200
-    server.process.send_signal(signal.SIGTERM)
-    _, log = server.process.communicate(timeout=10)
+    with running(tmp_path) as (url, server):
+        answer = httpx.post(f"{url}/v1/images/generations", json={"prompt": "a"}, timeout=30)
+        link = httpx.URL(answer.json()["data"][0]["url"])
+        assert httpx.get(link).status_code == 200
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(10) == 0
+    log = (tmp_path / LOG).read_text()
     assert f'"GET {link.path} HTTP/1.1" 200' in log
     assert '"POST /v1/images/generations HTTP/1.1" 200' in log
     assert link.params["sig"] not in log and "?" not in log
@@ -183,6 +161,16 @@ def test_a_taken_port() -> None:
     with bind(Config(port=0)) as listener:
         with pytest.raises(ConfigError, match="cannot listen on 127.0.0.1 port .* in use"):
             bind(Config(port=listener.getsockname()[1]))
+
+
+def test_where_another_one_listens_nothing_is_touched(
+    registry: Registry, fleet: FakeFleet, tmp_path: Path
+) -> None:
+    with bind(Config(port=0)) as listener:
+        config = Config(port=listener.getsockname()[1], data_dir=tmp_path / "data")
+        with pytest.raises(ConfigError, match="cannot listen"):
+            run(config, registry, fleet)  # type: ignore[arg-type]
+    assert not config.data_dir.exists()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pipelines.core import Job
-from pipelines.loader import Resident
+from pipelines.loader import Resident, load
+from pipelines.memory import Memory
+from pipelines.registry import Registry
 from pipelines.tasks.arguments import guidance, text_length
 
 JOB = Job(id="1", model="m", prompt="p", width=8, height=8, seed=0, steps=3, guidance_scale=4.0)
@@ -39,3 +41,13 @@ def test_text_is_as_long_as_the_tokenizer_says(residents: dict[str, Resident]) -
     assert text_length(residents["sdxl"].pipe) == {}
     assert text_length(residents["klein"].pipe) == {"max_sequence_length": 48}
     assert text_length(residents["qwen"].pipe) == {"max_sequence_length": 512}
+
+
+def test_a_model_may_know_less_than_its_tokenizer(tiny_registry: Registry) -> None:
+    def length(family: str, tokens: int) -> dict[str, int]:
+        spec = tiny_registry.models[family].model_copy(update={"prompt_tokens": tokens})
+        return text_length(load(spec, tiny_registry.path(family), "cpu", Memory(2**20)).pipe)
+
+    assert length("flux", 20) == {"max_sequence_length": 20}
+    assert length("flux", 512) == {"max_sequence_length": 32}
+    assert length("sd", 20) == {}

@@ -11,9 +11,11 @@ import minisign
 import pytest
 import yaml
 
+from pipelines.lora_files import LoraFiles
 from pipelines.registry import Registry
 from pipelines.weights import archive
 from pipelines.weights.bundle import Contents, bundle
+from pipelines.weights.lora_manifests import require_trusted_lora, take_in_lora
 from pipelines.weights.manifest import WeightsError, make_manifest, read_manifest, write_manifest
 from pipelines.weights.signing import signer
 from pipelines.weights.unbundle import unbundle
@@ -85,6 +87,139 @@ def test_an_entry_that_refers_to_what_nobody_defines(
         unbundle(file, there)
     assert nothing_in(there)
     unbundle(file, there, defined=["tiny"])
+
+
+@pytest.fixture
+def with_loras(registry: Registry, tmp_path: Path) -> Registry:
+    """One that was taken in, for a model, and one that was only put there."""
+    (tmp_path / "some.safetensors").write_bytes(tensors(300, 3))
+    take_in_lora(tmp_path / "some.safetensors", registry.loras.folder, "odd", bases=["tiny"])
+    (registry.loras.folder / "bare.safetensors").write_bytes(tensors(200, 4))
+    return registry
+
+
+def test_loras_go_with_them(with_loras: Registry, tmp_path: Path, there: Path) -> None:
+    names = ["odd", "bare"]
+    (file,) = bundle(with_loras, ["tiny"], tmp_path / "b.tar", loras=names)
+    installed = unbundle(file, there)
+    assert set(installed) == {"tiny", "loras/odd", "loras/bare"}
+    loras = LoraFiles(there / "loras")
+    assert loras.names == sorted(names)
+    assert (loras.bases("odd"), loras.bases("bare")) == ({"tiny"}, None)
+    for name in names:
+        arrived, left = loras.path(name), with_loras.loras.path(name)
+        assert arrived and left and arrived.read_bytes() == left.read_bytes()
+        assert require_trusted_lora(arrived), "it has a manifest, wherever it came from"
+    subprocess.run(["tar", "-xf", file], cwd=there, check=True)
+    assert (there / "loras" / "odd.safetensors").exists()
+
+
+def test_a_lora_that_is_not_what_it_was_is_not_carried(
+    with_loras: Registry, tmp_path: Path, there: Path
+) -> None:
+    (file,) = bundle(with_loras, ["tiny"], tmp_path / "b.tar", loras=["odd"])
+    data, weights = bytearray(file.read_bytes()), tensors(300, 3)
+    data[data.index(weights) + len(weights) // 2] ^= 4
+    file.write_bytes(data)
+    with pytest.raises(WeightsError):
+        unbundle(file, there)
+    assert nothing_in(there)
+    (with_loras.loras.folder / "odd.safetensors").write_bytes(tensors(300, 5))
+    with pytest.raises(WeightsError, match="is not what its manifest says"):
+        bundle(with_loras, ["tiny"], tmp_path / "again.tar", loras=["odd"])
+    with pytest.raises(WeightsError, match="there is no LoRA 'even'"):
+        bundle(with_loras, ["tiny"], tmp_path / "again.tar", loras=["even"])
+    assert not (tmp_path / "again.tar").exists()
+
+
+WRITER = {
+    "config.json": b'{"model_type": "llama"}',
+    "model.safetensors": tensors(400, 6),
+    "tokenizer.json": b"{}",
+}
+BESIDE = {"README.md": b"# Writer", "pytorch_model.bin": b"pickled"}
+
+
+@pytest.fixture
+def with_others(registry: Registry, write: Write, tmp_path: Path) -> Registry:
+    """A rewriter from the hub with its manifest, and a judge in a folder without one."""
+    write_manifest(hub := write(WRITER, "models/rewriter"), make_manifest(hub))
+    write(WRITER | BESIDE, "judge")
+    judge = {"source": "judge", "labels": {"bad": "hate"}, "thresholds": {"auto": 0.7}}
+    more = tmp_path / "more.yaml"
+    said = {"rewriter": {"source": "hub:o/writer", "timeout": 7}, "policy": {"prompts": judge}}
+    more.write_text(yaml.safe_dump(said))
+    return Registry([tmp_path / "weights.yaml", more], tmp_path / "models")
+
+
+def test_what_is_beside_models_is_carried_as_they_are(
+    with_others: Registry, tmp_path: Path, there: Path
+) -> None:
+    names = ["tiny", "rewriter", "policy-prompts"]
+    installed = unbundle(*bundle(with_others, names, tmp_path / "b.tar"), there)
+    assert set(installed) == set(names)
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({"models": {"demo": entry("demo")}, "policy": {"terms": []}}))
+    arrived = Registry(other, there)
+    for name in names[1:]:
+        assert arrived.path(name) == (there / name).resolve() and arrived.installed(name)
+        manifest = read_manifest(there / name)
+        assert manifest and sorted(manifest.files) == sorted(WRITER)
+        assert verify(there / name).intact and is_remembered(there / name, manifest)
+        same = {"source": None}
+        assert {**arrived.others[name].keys, **same} == {**with_others.others[name].keys, **same}
+    assert arrived.rewriter and arrived.rewriter.timeout == 7
+    assert arrived.policy.prompts and arrived.policy.prompts.thresholds.auto == 0.7
+
+
+def test_they_may_be_all_that_is_carried(
+    with_others: Registry, with_loras: Registry, tmp_path: Path, there: Path
+) -> None:
+    unbundle(*bundle(with_others, ["rewriter"], tmp_path / "b.tar"), there)
+    unbundle(*bundle(with_loras, [], tmp_path / "c.tar", loras=["odd"]), there)
+    assert sorted(it.name for it in there.iterdir()) == ["loras", "rewriter"]
+    with pytest.raises(WeightsError, match="nothing to bundle"):
+        bundle(with_others, [], tmp_path / "d.tar")
+    assert not (tmp_path / "d.tar").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("rewriter", {"rewriter": {"url": "http://elsewhere/v1", "model": "m"}}),
+        ("rewriter", {"rewriter": {"source": "/etc"}}),
+        ("rewriter", {"policy": {"mode": "off"}}),
+        ("policy-prompts", {"policy": {"mode": "off", "prompts": {"source": "."}}}),
+        ("policy-prompts", {"policy": {"prompts": {"source": ".", "labels": {"a": "rude"}}}}),
+        ("matting", {"matting": {"source": ".", "more": 1}}),
+        ("loras", {"models": {"loras": {"source": "."}}}),
+    ],
+)
+def test_what_the_entries_of_others_may_not_say(
+    tmp_path: Path, damaged: Callable[[bytes, str], None], name: str, entry: dict[str, object]
+) -> None:
+    good = Contents.model_validate_json(describing("config.json", name))
+    packed = good.models[name].model_copy(update={"entry": yaml.safe_dump(entry)})
+    made = good.model_copy(update={"models": {name: packed}}).model_dump_json().encode()
+    file = f"models/{name}/config.json"
+    damaged(made_by_hand(tmp_path, made, [member(file)]), str(entry))
+
+
+def test_code_beside_a_model_of_transformers_is_not_carried(
+    with_others: Registry, write: Write, tmp_path: Path, there: Path
+) -> None:
+    code = {"config.json": b'{"auto_map": {"AutoModel": "its.Model"}}'}
+    write_manifest(folder := write(code, "models/rewriter"), make_manifest(folder))
+    with pytest.raises(WeightsError, match="asks for code"):
+        unbundle(*bundle(with_others, ["rewriter"], tmp_path / "made.tar"), there)
+    assert nothing_in(there)
+    write(code, "judge")
+    with pytest.raises(WeightsError, match="asks for code"):
+        bundle(with_others, ["policy-prompts"], tmp_path / "b.tar")
+    (tmp_path / "judge" / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="pickled form only"):
+        bundle(with_others, ["policy-prompts"], tmp_path / "b.tar")
+    assert not (tmp_path / "b.tar").exists()
 
 
 def test_any_tar_can_list_and_unpack_it(registry: Registry, tmp_path: Path) -> None:

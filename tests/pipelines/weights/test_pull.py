@@ -32,6 +32,8 @@ def pull(hub: Hub, tmp_path: Path) -> Pull:
     models = {"tiny": entry("hub:owner/tiny"), "gone": entry("hub:owner/gone")}
     models["folder"] = entry("folder")
     content = {"models": models, "matting": "hub:owner/tiny"}
+    content["rewriter"] = {"source": "hub:owner/tiny"}
+    content["policy"] = dict.fromkeys(("prompts", "images"), content["rewriter"])
     (tmp_path / "weights.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / "models").mkdir()
     here = {k: v for k, v in os.environ.items() if not k.startswith(("DARKROOM_", "HF_"))}
@@ -72,14 +74,25 @@ def test_only_what_the_pipeline_needs_arrives(
     assert [p.name for p in (tmp_path / "models").iterdir()] == ["tiny"]
 
 
-def test_a_single_model_of_transformers(pull: Pull, hub: Hub, tmp_path: Path) -> None:
-    refused(pull("matting"), "has no safetensors of transformers", tmp_path)
+@pytest.mark.parametrize("name", ["matting", "rewriter", "policy-prompts", "policy-images"])
+def test_a_single_model_of_transformers(pull: Pull, hub: Hub, tmp_path: Path, name: str) -> None:
+    refused(pull(name), "has no safetensors of transformers", tmp_path)
     del hub.files["model_index.json"]
     hub.files |= {"config.json": b"{}", "model.safetensors": tensors(), "pytorch_model.bin": b"x"}
-    assert pull("matting").returncode == 0
-    manifest = read_manifest(tmp_path / "models" / "matting")
+    assert pull(name).returncode == 0
+    manifest = read_manifest(tmp_path / "models" / name)
     assert manifest is not None
     assert sorted(manifest.files) == ["config.json", "model.safetensors"]
+
+
+def test_what_was_brought_keeps_its_entry(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "models" / "mine").mkdir()
+    own = tmp_path / "models" / "mine" / "entry.yaml"
+    own.write_text(yaml.safe_dump({"models": {"mine": entry("hub:owner/tiny")}}))
+    before = own.read_bytes()
+    answer = pull("mine")
+    assert answer.returncode == 0, answer.stderr
+    assert own.read_bytes() == before and verify(own.parent).intact
 
 
 def test_what_is_here_is_not_fetched_again(pull: Pull, hub: Hub) -> None:

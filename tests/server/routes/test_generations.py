@@ -21,7 +21,7 @@ from server.app import create_app
 from server.config import Config
 from server.errors import Draining
 from tests.server.checks import assert_common_headers, assert_error_shape
-from tests.server.fakes import FakeFleet
+from tests.server.fakes import FakeFleet, picture
 
 PATH = "/v1/images/generations"
 TOO_LONG = "string_above_max_length"
@@ -321,6 +321,15 @@ def test_nothing_ignored_no_header(generate: Any) -> None:
 def test_a_negative_prompt_without_guidance_is_named(generate: Any) -> None:
     response = generate(negative_prompt="blur", guidance_scale=0)
     assert response.headers["x-darkroom-ignored"] == "negative_prompt"
+
+
+def test_what_a_model_could_not_read_is_told(generate: Any, fleet: FakeFleet) -> None:
+    assert "x-darkroom-unread" not in generate().headers
+    unread = {"prompt": 37, "negative_prompt": 4}
+    fleet.outcome = lambda job: replace(picture(job), unread=unread)
+    response = generate(n=2)
+    assert response.headers["x-darkroom-unread"] == "prompt=37,negative_prompt=4"
+    assert "unread" not in response.text
 
 
 @pytest.mark.parametrize("model", ["dall-e-2", "dall-e-3", "gpt-image-1", "flux-schnell"])

@@ -83,11 +83,14 @@ def test_more_at_once_than_there_can_ever_be_is_not_put_off(ask: Ask, fleet: Fak
     assert fleet.jobs == []
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["the key's limit", "a full queue"])
 def test_edits_are_refused_before_their_pictures_are_looked_at(
-    server: TestClient, ask: Ask, fleet: FakeFleet
+    server: TestClient, ask: Ask, fleet: FakeFleet, full: bool
 ) -> None:
-    for _ in range(2):
+    for _ in range(1 if full else 2):
         ask("minute", n=10)
+    before = len(fleet.jobs)
+    fleet.room = 0 if full else None
     file = io.BytesIO()
     Picture.new("RGB", (64, 64)).save(file, "png")
     broken = {"image": ("a.png", file.getvalue()[:50], "image/png")}
@@ -96,7 +99,7 @@ def test_edits_are_refused_before_their_pictures_are_looked_at(
         data = {"model": "flux-schnell", "n": "10"} | ({"prompt": "a"} if path == "edits" else {})
         response = server.post(f"/v1/images/{path}", data=data, files=broken, headers=headers)
         assert response.status_code == 429, response.text
-    assert len(fleet.jobs) == 20
+    assert len(fleet.jobs) == before
 
 
 def test_what_is_refused_uses_nothing_up(ask: Ask, fleet: FakeFleet) -> None:

@@ -76,6 +76,24 @@ def test_the_limits_of_a_key(
     assert now['darkroom_requests_total{model="",route="/metrics",status="401"}'] == 1
 
 
+def test_a_key_sees_itself_and_an_admin_everybody(
+    config: Config, registry: Registry, fleet: FakeFleet, tmp_path: Path
+) -> None:
+    (tmp_path / "keys.txt").write_text("anna:a\nbert:b\nboss:c admin=true\n")
+    config = replace(config, api_keys=tmp_path / "keys.txt")
+    keys = {key: {"authorization": f"Bearer {key}"} for key in "abc"}
+    with TestClient(create_app(config, registry, fleet)) as client:  # type: ignore[arg-type]
+        for key in "ab":
+            client.post("/v1/images/generations", json={"prompt": "a"}, headers=keys[key])
+        seen = {key: scrape(client, **sent) for key, sent in keys.items()}
+    told = {
+        key: {it.labels["key"] for it in page.samples if "key" in it.labels}
+        for key, page in seen.items()
+    }
+    assert told == {"a": {"anna"}, "b": {"bert"}, "c": {"anna", "bert"}}
+    assert seen["a"]['darkroom_images_total{model="demo"}'] == 2
+
+
 def test_the_time_of_devices_is_that_of_its_key(
     client: TestClient, fleet: FakeFleet, generate: Callable[..., Any]
 ) -> None:

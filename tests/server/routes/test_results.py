@@ -81,7 +81,7 @@ def test_what_an_earlier_process_left_is_swept(
     old, half = images / ("img-" + "a" * 24 + ".png"), images / "img-b.png.partial"
     for path in (old, half):
         path.write_bytes(b"x")
-    os.utime(old, (0, 0))
+        os.utime(path, (0, 0))
     with TestClient(create_app(config, registry, fleet)):  # type: ignore[arg-type]
         deadline = time.monotonic() + 5
         while os.listdir(images) and time.monotonic() < deadline:

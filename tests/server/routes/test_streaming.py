@@ -1,6 +1,7 @@
 """`stream: true` over HTTP, beside everything else that a request can say."""
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image as Pillow
 from server.delivery import ANSWER_WITHIN_S
 from server.errors import QueueFull
 from tests.server.checks import assert_common_headers, assert_error_shape, events_of
-from tests.server.fakes import FakeFleet
+from tests.server.fakes import FakeFleet, picture
 
 
 def opened(data: dict[str, Any]) -> Pillow.Image:
@@ -77,6 +78,16 @@ def test_what_changes_nothing_is_named(generate: Any) -> None:
     assert generate(stream=True, **asked).headers["x-darkroom-ignored"] == "user"
 
 
+def test_what_a_model_could_not_read_is_told_with_the_image(
+    generate: Any, fleet: FakeFleet
+) -> None:
+    fleet.outcome = lambda job: replace(picture(job), unread={"prompt": 37} if job.seed else {})
+    response = generate(model="gpt-image-1", stream=True, n=2, seed=0)
+    assert "x-darkroom-unread" not in response.headers
+    told = {data["index"]: data.get("unread") for _, data in events_of(response.text)}
+    assert told == {0: None, 1: {"prompt": 37}}
+
+
 def test_no_previews_are_made_for_an_answer_that_shows_none(
     generate: Any, fleet: FakeFleet
 ) -> None:
@@ -104,10 +115,10 @@ def test_only_an_answer_without_early_headers_is_refused_for_taking_long(
 ) -> None:
     submit = fleet.submit
 
-    def slow(jobs: Any, show: Any = None, within_s: float = float("inf")) -> Any:
+    def slow(jobs: Any, within_s: float = float("inf"), **told: Any) -> Any:
         if within_s < 1000:
             raise QueueFull(12.5)
-        return submit(jobs, show, within_s)
+        return submit(jobs, within_s=within_s, **told)
 
     monkeypatch.setattr(fleet, "submit", slow)
     response = generate(model="gpt-image-1")

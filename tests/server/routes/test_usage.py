@@ -145,6 +145,46 @@ def test_a_stream_that_fails_is_a_refusal(
     assert refusals(config) == [("", "flux-schnell", "demo", "500", 1)]
 
 
+def device_seconds(config: Config) -> list[tuple[Any, ...]]:
+    found = totals(config.data_dir / FILE, ["model", "name"])
+    return [(*it.of, it.images, it.device_seconds) for it in found]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_images_that_nobody_got_are_device_time(
+    client: TestClient, config: Config, fleet: FakeFleet, stream: bool
+) -> None:
+    """Of one that fails, the fleet tells the device time; the others were made, for nothing."""
+
+    def outcome(job: Job) -> Image | Exception:
+        made = replace(picture(job), device_seconds=1.5)
+        return JobFailed("boom") if job.id.endswith("-2") else made
+
+    fleet.outcome = outcome
+    fleet.delay_s = 0.05
+    body = {"model": "flux-schnell", "prompt": "a", "size": "64x64", "n": 3, "stream": stream}
+    client.post("/v1/images/generations", json=body)
+    assert fleet.spent is not None
+    fleet.spent(fleet.jobs[2], 0.25)
+    wait_for(lambda: device_seconds(config) == [("demo", "flux-schnell", len(kept(config)), 3.25)])
+    assert stream or not kept(config)
+
+
+def test_an_unforeseen_error_is_a_refusal(
+    config: Config, registry: Registry, fleet: FakeFleet
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    fleet.submit = broken  # type: ignore[assignment, method-assign]
+    app = create_app(config, registry, fleet)  # type: ignore[arg-type]
+    with TestClient(app, raise_server_exceptions=False) as client:
+        body = {"model": "flux-schnell", "prompt": "a", "size": "64x64"}
+        assert client.post("/v1/images/generations", json=body).status_code == 500
+        wait_for(lambda: refusals(config))
+    assert refusals(config) == [("", "flux-schnell", "demo", "500", 1)]
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_no_byte_of_an_image_leaves_before_it_is_put_down(
     config: Config, registry: Registry, fleet: FakeFleet, stream: bool

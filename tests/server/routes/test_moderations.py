@@ -1,0 +1,154 @@
+"""`POST /v1/moderations`: the original's shape, from the lists of this server."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai.types import Moderation
+from starlette.testclient import TestClient
+
+from pipelines.content import CATEGORIES
+from pipelines.registry import Registry
+from server.app import create_app
+from server.config import Config
+from server.moderations import MODELS, MOST_TEXTS
+from tests.server.checks import assert_error_shape
+from tests.server.conftest import WEIGHTS
+from tests.server.fakes import FakeFleet
+
+PATH = "/v1/moderations"
+
+
+@pytest.fixture(params=["on", "off"])
+def guarded(
+    request: pytest.FixtureRequest, tmp_path: Path, config: Config, fleet: FakeFleet
+) -> Iterator[TestClient]:
+    """It answers whether or not prompts are judged."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "model_index.json").write_text("{}")
+    (tmp_path / "hate.txt").write_text("usually\n[low]\nalways\n[strict]\nstrictly\n")
+    (tmp_path / "sexual-minors.txt").write_text("[with hate]\nyoung\n")
+    weights = tmp_path / "weights.yaml"
+    terms = "[hate.txt, sexual-minors.txt]"
+    weights.write_text(f"{WEIGHTS}\npolicy: {{mode: {request.param}, terms: {terms}}}\n")
+    (tmp_path / "keys").write_text("anyone:sk-1\nclosed:sk-3 policy=strict\n")
+    config = replace(config, weights=(weights,), api_keys=tmp_path / "keys")
+    app = create_app(config, Registry(weights, config.models_dir), fleet)  # type: ignore[arg-type]
+    with TestClient(app, headers={"authorization": "Bearer sk-1"}) as client:
+        yield client
+
+
+def results(answer: Any) -> list[dict[str, Any]]:
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert list(body) == ["id", "model", "results"] and body["id"].startswith("modr-")
+    for result in body["results"]:
+        Moderation.model_validate(result, strict=True)
+        for part in ("categories", "category_scores", "category_applied_input_types"):
+            assert list(result[part]) == list(CATEGORIES)
+        assert result["flagged"] == any(result["categories"].values())
+    found: list[dict[str, Any]] = body["results"]
+    return found
+
+
+def flagged(result: dict[str, Any]) -> set[str]:
+    return {name for name, it in result["categories"].items() if it}
+
+
+def test_each_text_has_a_result(guarded: TestClient) -> None:
+    texts = ["fine", "usually young", "strictly", "young", "always"]
+    found = results(guarded.post(PATH, json={"input": texts}))
+    assert [flagged(it) for it in found] == [
+        set(),
+        {"hate", "sexual/minors"},
+        set(),
+        set(),
+        {"hate"},
+    ]
+    scores = [it["category_scores"]["hate"] for it in found]
+    assert scores[0] == 0 < scores[2] < 0.5 < scores[1] < scores[4] <= 1
+    assert flagged(results(guarded.post(PATH, json={"input": "usually"}))[0]) == {"hate"}
+
+
+def test_parts_are_one_input(guarded: TestClient) -> None:
+    parts = [{"type": "text", "text": text} for text in ("fine", "usually")]
+    (found,) = results(guarded.post(PATH, json={"input": parts}))
+    assert flagged(found) == {"hate"}
+
+
+def test_a_key_is_told_what_would_be_refused_to_it(guarded: TestClient) -> None:
+    key = {"authorization": "Bearer sk-3"}
+    (found,) = results(guarded.post(PATH, json={"input": "strictly"}, headers=key))
+    assert flagged(found) == {"hate"}
+
+
+@pytest.mark.parametrize("model", [None, *MODELS])
+def test_the_models_of_the_original(guarded: TestClient, model: str | None) -> None:
+    answer = guarded.post(PATH, json={"input": "a", "model": model})
+    assert answer.json()["model"] == (model or "omni-moderation-latest")
+    assert not set(MODELS) & {it["id"] for it in guarded.get("/v1/models").json()["data"]}
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({}, "missing_required_parameter", "input"),
+        ({"input": None}, "missing_required_parameter", "input"),
+        ({"input": 3}, "invalid_type", "input"),
+        ({"input": ""}, "empty_string", "input"),
+        ({"input": []}, "empty_array", "input"),
+        ({"input": ["a", 3]}, "invalid_type", "input[1]"),
+        ({"input": ["a", {"type": "text", "text": "a"}]}, "invalid_type", "input[1]"),
+        ({"input": [{"type": "text", "text": "a"}, "a"]}, "invalid_type", "input[1]"),
+        ({"input": [{"type": "text"}]}, "missing_required_parameter", "input[0].text"),
+        ({"input": [{"text": "a"}]}, "missing_required_parameter", "input[0].type"),
+        ({"input": [{"type": "sound", "text": "a"}]}, "invalid_value", "input[0].type"),
+        ({"input": [{"type": "text", "text": "a", "x": 1}]}, "unknown_parameter", "input[0].x"),
+        ({"input": [IMAGE]}, "invalid_value", "input[0]"),
+        ({"input": ["a"] * (MOST_TEXTS + 1)}, "array_above_max_length", "input"),
+        ({"input": "a" * 32_001}, "string_above_max_length", "input"),
+        ({"input": "a", "model": "gpt-image-1"}, "invalid_value", "model"),
+        ({"input": "a", "colour": 1}, "unknown_parameter", "colour"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    guarded: TestClient, body: dict[str, object], code: str, param: str
+) -> None:
+    answer = guarded.post(PATH, json=body)
+    error = assert_error_shape(answer)
+    assert (answer.status_code, error["code"], error["param"]) == (400, code, param)
+
+
+def test_it_wants_a_key_and_counts_for_nothing(guarded: TestClient, fleet: FakeFleet) -> None:
+    nobody = guarded.post(PATH, json={"input": "a"}, headers={"authorization": "Bearer no"})
+    assert nobody.status_code == 401
+    assert fleet.jobs == []
+
+
+def test_hostile_texts_are_answered(guarded: TestClient) -> None:
+    for text in ("usually " * 4000, "\ufdfa" * 32_000, "a\u0301" * 16_000, "u s " * 8_000):
+        results(guarded.post(PATH, json={"input": text}))
+    half = guarded.post(
+        PATH, content=b'{"input": "\\ud800"}', headers={"content-type": "application/json"}
+    )
+    assert half.status_code == 400
+    many = results(guarded.post(PATH, json={"input": ["usually " * 1000] * MOST_TEXTS}))
+    assert all(it["flagged"] for it in many)
+
+
+def test_the_official_client(url: str) -> None:
+    """On a real socket; with the lists that come along."""
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="anything", max_retries=0)
+    told = client.moderations.create(
+        model="text-moderation-latest", input=["a star", "n u d e", "强奸", "a naked child"]
+    )
+    assert [it.flagged for it in told.results] == [False, True, True, True]
+    assert told.results[3].categories.sexual_minors
+    with pytest.raises(openai.BadRequestError, match="text alone"):
+        client.moderations.create(input=[IMAGE])  # type: ignore[list-item]
