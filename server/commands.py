@@ -28,7 +28,8 @@ from server.options import (
 )
 
 app = typer.Typer()
-_NAMED = f"Ids of models; or, of what weights files name beside them: {', '.join(OTHERS)}."
+_OTHERS = f"what weights files name beside models: {', '.join(OTHERS)}"
+_NAMED = f"Ids of models, or {_OTHERS}."
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help=_NAMED)]
 AnyNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help=_NAMED)]
 
@@ -68,10 +69,13 @@ def pull(
 @app.command("import")
 def import_(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A diffusers folder, a .safetensors or a .gguf.")
+        Path, typer.Argument(metavar="PATH", help="A folder, a .safetensors or a .gguf.")
     ],
     name: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="The model's id, or the LoRA's.")
+        str,
+        typer.Option(
+            "--as", metavar="NAME", help=f"The model's id, the LoRA's name, or {_OTHERS}."
+        ),
     ],
     like: Annotated[
         str | None,
@@ -90,22 +94,34 @@ def import_(
     """Take in a model, or a LoRA, that is already on this machine."""
     with mistakes_told():
         from pipelines.weights.importing import take_in
-        from pipelines.weights.lora_manifests import take_in_lora
 
         registry = Registry(weights, models_dir)
         if lora:
-            for id in base or ():
-                _require(id, registry.models)
-            folder = registry.loras.folder
-            with bars() as begin:
-                manifest = take_in_lora(path, folder, name, begin, bases=base or (), link=link)
-            return say_installed(name, manifest, folder)
+            return _import_lora(registry, path, name, like, base or [], link)
         if base:
             raise WeightsError("--base is for a LoRA, with --lora")
         _require_entry(registry, path, name, like, models_dir)
+        pipe = name not in registry.others
         with bars() as begin:
-            manifest = take_in(path, models_dir, name, begin, like=like, link=link)
+            manifest = take_in(
+                path, models_dir, name, begin, like=like, link=link, is_pipeline=pipe
+            )
         say_installed(name, manifest, models_dir)
+
+
+def _import_lora(
+    registry: Registry, path: Path, name: str, like: str | None, bases: list[str], link: bool
+) -> None:
+    from pipelines.weights.lora_manifests import take_in_lora
+
+    if like is not None:
+        raise WeightsError("--like is for a model: a LoRA may have a --base")
+    for id in bases:
+        _require(id, registry.models)
+    folder = registry.loras.folder
+    with bars() as begin:
+        manifest = take_in_lora(path, folder, name, begin, bases=bases, link=link)
+    say_installed(name, manifest, folder)
 
 
 @app.command()
@@ -186,7 +202,7 @@ def _require_entry(
 ) -> None:
     """Raise WeightsError unless the model will be served once it is in its folder."""
     if _plain_id(name) in RESERVED:
-        raise WeightsError(f"'{name}' is the name of something else: take another id")
+        return _require_place(registry, path, name, like, models_dir)
     own = models_dir / name / ENTRY
     file = registry.files.get(name)
     if file is None or file == own:
@@ -197,6 +213,19 @@ def _require_entry(
         raise WeightsError(f"{file} has an entry for '{name}' already: --like would not count")
     elif registry.path(name) != models_dir / name or path.is_file():
         raise WeightsError(f"{file}: the source of '{name}' is {registry.models[name].source}")
+
+
+def _require_place(
+    registry: Registry, path: Path, name: str, like: str | None, models_dir: Path
+) -> None:
+    """The same of what is no model."""
+    if name == LORAS:
+        raise WeightsError(f"'{name}' is the folder of all LoRAs: a LoRA is taken in with --lora")
+    _require(name, registry.others)
+    if like is not None:
+        raise WeightsError(f"'{name}' is like no model")
+    if registry.path(name) != models_dir / name or path.is_file():
+        raise WeightsError(f"the source of '{name}' is {registry.source(name)}")
 
 
 def folders_of(registry: Registry, names: list[str] | None) -> dict[str, Path]:

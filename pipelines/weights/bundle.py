@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from pipelines.definitions import Keys, ModelId, entry_of
+from pipelines.definitions import OTHERS, Keys, ModelId, entry_of
 from pipelines.lora_files import LoraFiles, LoraName
 from pipelines.registry import Registry
 from pipelines.weights import archive
@@ -29,7 +29,7 @@ from pipelines.weights.manifest import (
     silently,
 )
 from pipelines.weights.parts import PartsWriter
-from pipelines.weights.safety import model_files, require_unpickled
+from pipelines.weights.safety import model_files, pipeline_files, require_unpickled
 from pipelines.weights.staging import require_room
 
 WheelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl$")]
@@ -176,7 +176,8 @@ def _packed(loras: LoraFiles, name: str, begin: Begin) -> PackedLora:
 
 
 def _made_now(place: Path, model: str, begin: Begin) -> Manifest:
-    folder, paths = (place, model_files(place)) if place.is_dir() else (place.parent, [place.name])
+    files = model_files if model in OTHERS else pipeline_files
+    folder, paths = (place, files(place)) if place.is_dir() else (place.parent, [place.name])
     size = sum((folder / path).stat().st_size for path in paths)
     return Manifest(files=hash_files(folder, paths, begin(f"{model}: hashing", size)))
 

@@ -18,6 +18,7 @@ from pipelines.weights.manifest import (
     write_text,
 )
 from pipelines.weights.safety import (
+    model_files,
     pipeline_files,
     require_gguf,
     require_harmless,
@@ -35,20 +36,21 @@ def take_in(
     *,
     like: str | None = None,
     link: bool = False,
+    is_pipeline: bool = True,
 ) -> Manifest:
     """Copy, or hard-link, a model to its folder; its manifest. Raises WeightsError.
 
-    `like`: the model whose entry it takes over; it is then served without one in weights.yaml. A
-    folder that lies in its place already is checked, and gets its manifest.
+    `like`: the model whose entry it takes over; it is then served without one in weights.yaml. What
+    is no pipeline is a single model of transformers. A folder that lies in its place already is
+    checked, and gets its manifest.
     """
     target = models_dir / name
     if not place.exists():
         raise WeightsError(f"there is no {place}")
     if place.resolve() == target.resolve():
         return _adopt(target, begin)
-    source, paths = (
-        (place, pipeline_files(place)) if place.is_dir() else (place.parent, [place.name])
-    )
+    files = pipeline_files if is_pipeline else model_files
+    source, paths = (place, files(place)) if place.is_dir() else (place.parent, [place.name])
     if place.is_file():
         _require_weights(place)
     with staging(models_dir, name) as partial:

@@ -38,13 +38,15 @@ def pipeline_files(folder: Path) -> list[str]:
 
 
 def model_files(folder: Path) -> list[str]:
-    """The same of any model's folder: what is no pipeline is a single model of transformers."""
-    if (folder / INDEX).is_file():
-        return pipeline_files(folder)
+    """The same of a folder with a single model of transformers."""
     try:
         paths = needed_of_one(files_of(folder))
     except WeightsError as error:
         raise WeightsError(f"{folder}: {error}") from None
+    if not any(path.endswith(".safetensors") for path in paths):
+        raise WeightsError(f"{folder} has no safetensors of transformers at its root")
+    for path in paths:
+        require_plain(path)
     require_harmless(folder)
     return paths
 

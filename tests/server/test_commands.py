@@ -139,6 +139,7 @@ def test_loras_are_taken_in_verified_and_carried(run: Run, tmp_path: Path) -> No
     odd = ("import", "odd.safetensors", "--as", "odd")
     refused(run(*odd, "--lora", "--base", "nothing"), "there is no model 'nothing'")
     refused(run(*odd, "--base", "tiny"), "--base is for a LoRA")
+    refused(run(*odd, "--lora", "--like", "tiny"), "--like is for a model")
     refused(run("bundle", "tiny", "--lora", "even", "-o", "c.tar"), "there is no LoRA 'even'")
     assert not Path("c.tar").exists()
 
@@ -207,10 +208,33 @@ def test_rm_deletes_all_that_was_named_or_nothing(run: Run) -> None:
     assert Path("odd.safetensors").is_file()
 
 
-def test_names_that_are_taken(run: Run) -> None:
-    for name in ("rewriter", "policy-images", "loras"):
-        refused(run("import", "download", "--as", name, "--like", "demo"), "take another id")
-        assert not Path("models").exists()
+def test_a_rewriter_of_the_hub_s_is_taken_in_from_here(run: Run, writer: Path) -> None:
+    Path("hub.yaml").write_text("rewriter: {source: 'hub:a/writer'}")
+    files = ("--weights", "weights.yaml", "--weights", "hub.yaml")
+    (writer / "README.md").write_text("# Writer")
+    told = run("import", "writer", "--as", "rewriter", *files)
+    assert told.output == "rewriter: 0.00 GB in models/rewriter\n"
+    here = sorted(it.name for it in Path("models/rewriter").iterdir() if it.name[0] != ".")
+    assert here == ["config.json", "manifest.json", "model.safetensors"]
+    assert run("verify", "rewriter", *files).output == "rewriter: intact\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--as", "rewriter"), "no weights file defines 'rewriter'"),
+        (("--as", "rewriter", *BOTH), "the source of 'rewriter' is writer"),
+        (("--as", "rewriter", "--weights", "hub.yaml", "--like", "demo"), "is like no model"),
+        (("--as", "rewriter", "--weights", "hub.yaml"), "no safetensors of transformers"),
+        (("--as", "loras", "--like", "demo"), "is taken in with --lora"),
+    ],
+)
+def test_what_is_not_taken_in_by_these_names(
+    run: Run, writer: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    Path("hub.yaml").write_text("rewriter: {source: 'hub:a/writer'}")
+    refused(run("import", "download", *arguments), says)
+    assert not list(Path().glob("models/*"))
 
 
 def test_a_disk_that_cannot_be_written_is_told(run: Run) -> None:
