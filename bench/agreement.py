@@ -26,9 +26,9 @@ from bench.simulation.models import Line, PassTime, Shape
 from bench.simulation.run import Box, Figures, Simulation
 from bench.simulation.ways import Ours
 from pipelines.core import Job
-from pipelines.joins import Stage
-from pipelines.loader import Resident, load
-from pipelines.memory import Memory
+from pipelines.lanes.joins import Stage
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, load
 from pipelines.registry import ModelSpec
 from tests import tiny
 from tests.conftest import entry

@@ -18,8 +18,8 @@ import pybase64
 from PIL import Image as Pillow
 
 from pipelines.core import Image, Job
-from server.contract import Delivery
-from server.encode import encode
+from server.handover.encode import encode
+from server.reading.contract import Delivery
 from tests.server.fakes import picture
 
 

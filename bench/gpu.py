@@ -18,15 +18,15 @@ import torch
 
 from bench.full_size import FAMILIES, Size, build
 from pipelines.core import Image, Job
-from pipelines.curves import Curves
 from pipelines.engine import Engine
-from pipelines.joins import Stage
-from pipelines.loader import Resident, meet
-from pipelines.memory import Memory
-from pipelines.policy import Policy
-from pipelines.pool import Pool
+from pipelines.lanes.joins import Stage
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, meet
+from pipelines.models.pool import Pool
 from pipelines.registry import ModelSpec
-from pipelines.stopwatch import stopwatch
+from pipelines.scheduling.curves import Curves
+from pipelines.scheduling.policy import Policy
+from pipelines.scheduling.stopwatch import stopwatch
 from tests.conftest import entry
 from tests.free import FreeCurves
 

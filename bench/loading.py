@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 
-from pipelines import constructing
+from pipelines.lanes import constructing
 from pipelines.messages import Begin
+from pipelines.models.residence import Residence
 from pipelines.registry import ModelSpec
-from pipelines.residence import Residence
 from tests import tiny
 from tests.conftest import entry
 

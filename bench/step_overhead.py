@@ -19,13 +19,13 @@ import torch
 
 from pipelines.core import Job
 from pipelines.engine import Engine
-from pipelines.joins import Stage
-from pipelines.loader import Resident, load
-from pipelines.memory import Memory
-from pipelines.policy import Policy
-from pipelines.pool import Pool
+from pipelines.lanes.joins import Stage
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, load
+from pipelines.models.pool import Pool
 from pipelines.registry import ModelSpec
-from pipelines.stopwatch import stopwatch
+from pipelines.scheduling.policy import Policy
+from pipelines.scheduling.stopwatch import stopwatch
 from tests import tiny
 from tests.conftest import entry
 from tests.free import FreeCurves

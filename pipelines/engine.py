@@ -10,16 +10,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pipelines.constructing import undisturbed
 from pipelines.core import Image, Job, JobCancelled, JobError, JobFailed, Preview
-from pipelines.lanes import Lane
-from pipelines.loader import Resident
+from pipelines.lanes.constructing import undisturbed
+from pipelines.lanes.lanes import Lane
+from pipelines.models.loader import Resident
+from pipelines.models.pool import Pool
 from pipelines.passes import Parked, Passes
-from pipelines.policy import Policy
-from pipelines.pool import Pool
-from pipelines.pulse import Pulse
 from pipelines.render import render
-from pipelines.stopwatch import Stopwatch
+from pipelines.scheduling.policy import Policy
+from pipelines.scheduling.pulse import Pulse
+from pipelines.scheduling.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.core import DoesNotFit
-from pipelines.lanes import Lane
-from pipelines.policy import Policy
-from pipelines.rendezvous import Call
-from pipelines.stopwatch import Stopwatch
-from pipelines.trouble import DeviceLost, is_device_lost, is_out_of_memory
+from pipelines.lanes.lanes import Lane
+from pipelines.lanes.rendezvous import Call
+from pipelines.scheduling.policy import Policy
+from pipelines.scheduling.stopwatch import Stopwatch
+from pipelines.scheduling.trouble import DeviceLost, is_device_lost, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pipelines.core import Blocked, Image, Job, ModelUnavailable, Preview
-from pipelines.lanes import Lane, fork
-from pipelines.loader import Resident
+from pipelines.lanes.lanes import Lane, fork
+from pipelines.models.loader import Resident
 from pipelines.preview import Estimator, due
 from pipelines.reading import Reading
 from pipelines.tasks import task

@@ -15,9 +15,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from pipelines.budgets import memory_of, settle
 from pipelines.core import Image, JobError, ModelUnavailable, Preview
-from pipelines.equipment import bytes_taken
 from pipelines.messages import (
     Begin,
     Cancel,
@@ -30,17 +28,19 @@ from pipelines.messages import (
     ToWorker,
     Work,
 )
-from pipelines.policy import Policy
-from pipelines.probe import is_probe, probes
-from pipelines.pulse import Pulse
-from pipelines.quantizations import unable
-from pipelines.times import Times, device_name
+from pipelines.models.budgets import memory_of, settle
+from pipelines.models.equipment import bytes_taken
+from pipelines.models.quantizations import unable
+from pipelines.scheduling.policy import Policy
+from pipelines.scheduling.probe import is_probe, probes
+from pipelines.scheduling.pulse import Pulse
+from pipelines.scheduling.times import Times, device_name
 
 if TYPE_CHECKING:
     from pipelines.engine import Engine, Report
-    from pipelines.loader import Resident
-    from pipelines.pool import Pool
-    from pipelines.residence import Residence
+    from pipelines.models.loader import Resident
+    from pipelines.models.pool import Pool
+    from pipelines.models.residence import Residence
 
 TELL_EVERY_S = 1.0
 
@@ -173,10 +173,10 @@ def _assemble(
     begin: Begin, policy: Policy, report: "Report", wake: Callable[[], None], pulse: Pulse
 ) -> tuple["Pool[Resident]", "Engine", "Residence"]:
     from pipelines.engine import Engine
-    from pipelines.pool import Pool
-    from pipelines.residence import Residence
-    from pipelines.room import Room
-    from pipelines.stopwatch import stopwatch
+    from pipelines.models.pool import Pool
+    from pipelines.models.residence import Residence
+    from pipelines.models.room import Room
+    from pipelines.scheduling.stopwatch import stopwatch
 
     budget = begin.memory * memory_of(begin.device)
     residence = Residence(begin, budget, wake)

@@ -13,24 +13,26 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from pipelines.registry import Registry
-from server.aide import aide_for
-from server.auth import keys_of
+from server.answering.handlers import handlers
+from server.answering.headers import Envelope
+from server.callers.auth import keys_of
+from server.callers.keys import FILE as KEYS
+from server.callers.keys import KeyStore
+from server.callers.ledger import FILE as LEDGER
+from server.callers.ledger import Ledger
+from server.callers.limits import Limits
 from server.config import Config, ConfigError
-from server.files import Files
-from server.fleet import Fleet
-from server.handlers import handlers
-from server.headers import Envelope
-from server.judging import judge_for
-from server.keys import FILE as KEYS
-from server.keys import KeyStore
-from server.ledger import FILE as LEDGER
-from server.ledger import Ledger
-from server.limits import Limits
-from server.links import Links, load_key
-from server.metering import Metering
-from server.metrics import Metrics
-from server.policy import policy_of
-from server.rewriter import rewriter_for
+from server.fleet.aide import aide_for
+from server.fleet.fleet import Fleet
+from server.keeping.files import Files
+from server.keeping.links import Links, load_key
+from server.keeping.store import Store
+from server.metrics.metering import Metering
+from server.metrics.metrics import Metrics
+from server.prompts.judging import judge_for
+from server.prompts.policy import policy_of
+from server.prompts.rewriter import rewriter_for
+from server.reading.spool import Scratch
 from server.routes import (
     edits,
     generations,
@@ -45,8 +47,6 @@ from server.routes import files as file_routes
 from server.routes import metrics as metrics_routes
 from server.routes import usage as usage_routes
 from server.services import Services
-from server.spool import Scratch
-from server.store import Store
 
 _GROUPS = (
     *(generations, edits, variations, moderations, file_routes),

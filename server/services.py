@@ -7,20 +7,20 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pipelines.registry import Registry
-from server.aide import Aide
-from server.auth import Keys
-from server.callers import Caller as _Caller
+from server.callers.auth import Keys
+from server.callers.callers import Caller as _Caller
+from server.callers.ledger import Ledger
+from server.callers.limits import Limits
 from server.config import Config
-from server.files import Files
-from server.fleet import Fleet
-from server.ledger import Ledger
-from server.limits import Limits
-from server.links import Links
-from server.metrics import Metrics
-from server.policy import Policy
-from server.rewriter import Rewriter
-from server.spool import Scratch
-from server.store import Store
+from server.fleet.aide import Aide
+from server.fleet.fleet import Fleet
+from server.keeping.files import Files
+from server.keeping.links import Links
+from server.keeping.store import Store
+from server.metrics.metrics import Metrics
+from server.prompts.policy import Policy
+from server.prompts.rewriter import Rewriter
+from server.reading.spool import Scratch
 
 
 @dataclass(frozen=True, slots=True)

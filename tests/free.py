@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipelines.curves import Curve, Curves
+from pipelines.scheduling.curves import Curve, Curves
 
 
 @dataclass(slots=True)

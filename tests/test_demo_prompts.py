@@ -156,4 +156,6 @@ def test_the_status_tells_of_the_aide(plain: httpx.Client, rewriting: httpx.Clie
     assert aide(plain) is None
     told = aide(rewriting)
     assert (told["device"], told["state"], told["ready"]) == ("auto", "ready", ["writer"])
-    assert Path(f"/proc/{told['pid']}/cmdline").read_bytes().split(b"\0")[2] == b"pipelines.aide"
+    assert (
+        Path(f"/proc/{told['pid']}/cmdline").read_bytes().split(b"\0")[2] == b"pipelines.aide.aide"
+    )

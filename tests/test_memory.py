@@ -8,8 +8,8 @@ import httpx
 import pytest
 import yaml
 
-from pipelines.budgets import memory_of
-from pipelines.footprints import components_of, size_of
+from pipelines.models.budgets import memory_of
+from pipelines.models.footprints import components_of, size_of
 from pipelines.registry import Registry
 from tests.conftest import entry
 from tests.live import serving

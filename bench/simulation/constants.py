@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines import policy, shares
+from pipelines.scheduling import policy, shares
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from bench.simulation.clock import Clock
 from bench.simulation.lanes import Lane
-from pipelines.joins import Stage
-from pipelines.shares import PROMOTED_AFTER_S
-from server.dispatch import Load
+from pipelines.lanes.joins import Stage
+from pipelines.scheduling.shares import PROMOTED_AFTER_S
+from server.fleet.dispatch import Load
 
 
 class PassPolicy(Protocol):
@@ -55,7 +55,7 @@ class Passes:
 
 
 class Device:
-    """What the choice between devices sees (`server.dispatch.Place`), and what happens inside."""
+    """What the choice between devices sees (`dispatch.Place`), and what happens inside."""
 
     open = True
 

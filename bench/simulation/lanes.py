@@ -3,7 +3,7 @@
 from bench.simulation.arrivals import Kind
 from bench.simulation.models import PassTime
 from pipelines.core import Job, Priority
-from pipelines.joins import Stage
+from pipelines.lanes.joins import Stage
 
 
 class Lane:

@@ -7,7 +7,7 @@ a row of SD and SDXL is a half of an image's guidance. They are examples, not pr
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipelines.joins import Stage
+from pipelines.lanes.joins import Stage
 
 
 class PassTime(Protocol):

@@ -8,11 +8,11 @@ from bench.simulation.device import Device, PassPolicy
 from bench.simulation.idle import Assigned, Idle
 from bench.simulation.lanes import Lane
 from pipelines.core import Job
-from pipelines.curves import Curve, Curves
-from pipelines.policy import Policy
-from server.dispatch import Dispatch
-from server.estimates import Estimates
-from server.queue import Queue
+from pipelines.scheduling.curves import Curve, Curves
+from pipelines.scheduling.policy import Policy
+from server.fleet.dispatch import Dispatch
+from server.fleet.estimates import Estimates
+from server.fleet.queue import Queue
 
 
 @dataclass(slots=True)

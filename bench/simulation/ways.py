@@ -9,8 +9,8 @@ from bench.simulation.idle import Assigned, Idle
 from bench.simulation.lanes import Lane
 from bench.simulation.ours import Ours
 from pipelines.core import Job
-from pipelines.joins import Stage
-from pipelines.policy import MOST_ROWS
+from pipelines.lanes.joins import Stage
+from pipelines.scheduling.policy import MOST_ROWS
 
 
 class Way(Protocol):

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from server import accounts
-from server.contract import check
-from server.delivery import answer
-from server.editing import edit
-from server.inbox import read_edit
-from server.plan import plan
-from server.revising import revised
+from server.answering import accounts
+from server.answering.delivery import answer
+from server.answering.editing import edit
+from server.answering.inbox import read_edit
+from server.answering.plan import plan
+from server.answering.revising import revised
+from server.reading.contract import check
 from server.services import Caller, Parts
 
 router = APIRouter()

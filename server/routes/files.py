@@ -4,14 +4,14 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
-from server import headers
-from server.endpoints import FILES, FILES_REQUIRED
-from server.files import Stored
-from server.inbox import read_one_file
-from server.kinds import read_table
-from server.responses import json_response
+from server.answering import headers
+from server.answering.inbox import read_one_file
+from server.handover.responses import json_response
+from server.keeping.files import Stored
+from server.reading.endpoints import FILES, FILES_REQUIRED
+from server.reading.kinds import read_table
+from server.reading.uploads import check_type
 from server.services import Caller, Parts
-from server.uploads import check_type
 
 router = APIRouter(prefix="/v1/files")
 

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter, Request, Response
 
-from server import accounts
-from server.body import read_json
-from server.contract import read_generation
-from server.delivery import answer
-from server.plan import plan
-from server.revising import revised
+from server.answering import accounts
+from server.answering.delivery import answer
+from server.answering.plan import plan
+from server.answering.revising import revised
+from server.reading.body import read_json
+from server.reading.contract import read_generation
 from server.services import Caller, Parts
 
 router = APIRouter()

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from fastapi import APIRouter, Response
 
-from server.responses import json_response
+from server.handover.responses import json_response
 from server.services import Caller, Parts
 
 router = APIRouter()

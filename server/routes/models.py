@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 from starlette.concurrency import run_in_threadpool
 
 from server.errors import ModelNotFound
-from server.responses import json_response
+from server.handover.responses import json_response
 from server.services import Parts, Services, caller_of
 
 router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller_of)])

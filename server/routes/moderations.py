@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
-from server.body import read_json
-from server.kinds import read_table
-from server.moderations import BODY, MODELS, REQUIRED, answer
-from server.policy import together
-from server.responses import json_response
+from server.handover.responses import json_response
+from server.prompts.moderations import BODY, MODELS, REQUIRED, answer
+from server.prompts.policy import together
+from server.reading.body import read_json
+from server.reading.kinds import read_table
 from server.services import Caller, Parts
 
 router = APIRouter()

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from server.openapi import rendered
+from server.document.openapi import rendered
 
 router = APIRouter()
 

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from server.errors import ResultNotFound
-from server.links import PATH
+from server.keeping.links import PATH
 from server.services import Parts
 
 router = APIRouter()

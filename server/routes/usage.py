@@ -11,43 +11,16 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from server.callers import Caller as Asker
-from server.kinds import Choice, Integer, Table, Text
-from server.ledger import FILE
-from server.queries import Items, read_query
-from server.responses import json_response
+from server.callers.callers import Caller as Asker
+from server.callers.ledger import FILE
+from server.callers.queries import read_query
+from server.callers.usage import FIELDS, Bucket, Field, image_buckets
+from server.callers.usage_query import FILTERS, MOST, NOBODYS, PARAMETERS, WIDTHS_S
+from server.handover.responses import json_response
+from server.reading.kinds import Integer
 from server.services import Caller, Parts
-from server.usage import FIELDS, Bucket, Field, image_buckets
 
 router = APIRouter()
-
-_LATEST = 253_402_300_799  # the end of the year 9999
-_WIDTHS_S = {"1m": 60, "1h": 3600, "1d": 86_400}
-_MOST: Mapping[str, tuple[int, int]] = {"1m": (60, 1440), "1h": (24, 168), "1d": (7, 31)}
-"""Buckets on a page: without `limit`, and at most."""
-_NOBODYS = ("project_id", "user_id")
-"""What there is not here: to be told apart by it changes nothing."""
-
-PARAMETERS: Table = {
-    "start_time": Integer(0, _LATEST),
-    "end_time": Integer(0, _LATEST),
-    "bucket_width": Choice(tuple(_WIDTHS_S)),
-    "group_by": Items(Choice((*FIELDS, *_NOBODYS))),
-    "limit": Integer(1, 1440),
-    "page": Integer(0, _LATEST),
-    "api_key_ids": Items(Text(256)),
-    "models": Items(Text(256)),
-    "sizes": Items(Text(256)),
-    "sources": Items(Choice(("image.generation", "image.edit", "image.variation"))),
-    "project_ids": Items(Text(256)),
-    "user_ids": Items(Text(256)),
-}
-_FILTERS: Mapping[str, Field] = {
-    "api_key_ids": "api_key_id",
-    "models": "model",
-    "sizes": "size",
-    "sources": "source",
-}
 
 
 @router.get("/v1/organization/usage/images")
@@ -56,7 +29,7 @@ async def images_usage(request: Request, parts: Parts, caller: Caller) -> Respon
     values = read_query(request.query_params, PARAMETERS, required=("start_time",))
     span, last = _span(values)
     fields = [field for field in FIELDS if field in values.get("group_by", ())]
-    only = {field: values[name] for name, field in _FILTERS.items() if name in values}
+    only = {field: values[name] for name, field in FILTERS.items() if name in values}
     if values.keys() & {"project_ids", "user_ids"}:
         only["source"] = []
     found = await run_in_threadpool(
@@ -71,7 +44,7 @@ def _span(values: Mapping[str, Any]) -> tuple[range, bool]:
     They begin at whole minutes, hours or days of UTC; the first is the one with `start_time` in it.
     """
     width = values.get("bucket_width", "1d")
-    step, (usual, most) = _WIDTHS_S[width], _MOST[width]
+    step, (usual, most) = WIDTHS_S[width], MOST[width]
     Integer(1, most).read("limit", limit := values.get("limit", usual))
     start = max(values["start_time"], values.get("page", 0)) // step * step
     end = values.get("end_time", int(time.time()) + 1)
@@ -111,6 +84,6 @@ def _result(bucket: Bucket) -> dict[str, Any]:
         "object": "organization.usage.images.result",
         "images": bucket.images,
         "num_model_requests": bucket.requests,
-        **dict.fromkeys((*FIELDS, *_NOBODYS)),
+        **dict.fromkeys((*FIELDS, *NOBODYS)),
         **bucket.fields,
     }

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from server import accounts
-from server.contract import check
-from server.delivery import answer
-from server.editing import variation
-from server.endpoints import VARIATIONS
-from server.inbox import read_one_file
-from server.plan import plan
+from server.answering import accounts
+from server.answering.delivery import answer
+from server.answering.editing import variation
+from server.answering.inbox import read_one_file
+from server.answering.plan import plan
+from server.reading.contract import check
+from server.reading.endpoints import VARIATIONS
 from server.services import Caller, Parts
 
 router = APIRouter()

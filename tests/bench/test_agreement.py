@@ -6,7 +6,7 @@ import torch
 from bench.agreement import LONG, SHORT, STEP, job, kinds_of, paced_model, simulate
 from bench.gpu import Bench
 from bench.simulation.arrivals import Arrival
-from pipelines.joins import Stage
+from pipelines.lanes.joins import Stage
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from bench.simulation.constants import constants
 from bench.simulation.ratios import RATIOS, Ratio
 from bench.simulation.scenarios import SCENARIOS
 from bench.simulation.ways import WAYS, Ours
-from pipelines import policy, shares
+from pipelines.scheduling import policy, shares
 
 MISSED = {"overload, equal", "flux"}
 """docs/PERFORMANCE.md says so, and why."""

@@ -14,12 +14,12 @@ import torch
 
 from pipelines.core import Image, Job, JobError, Preview
 from pipelines.engine import Engine
-from pipelines.loader import Resident, load
-from pipelines.memory import Memory
-from pipelines.policy import Policy
-from pipelines.pool import Pool
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, load
+from pipelines.models.pool import Pool
 from pipelines.registry import Registry
-from pipelines.stopwatch import stopwatch
+from pipelines.scheduling.policy import Policy
+from pipelines.scheduling.stopwatch import stopwatch
 from pipelines.tasks.arguments import guidance, text_length
 from tests import tiny
 from tests.free import FreeCurves

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pipelines.core import Image, Job
-from pipelines.loader import load
-from pipelines.memory import Memory
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import load
 from pipelines.registry import Registry
 from tests.pipelines.conftest import Rig
 from tools.train_demo.measure import measure

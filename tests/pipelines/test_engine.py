@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.core import Image, Job, JobCancelled, JobFailed
-from pipelines.loader import Resident
-from pipelines.stopwatch import HostStopwatch, Measured
+from pipelines.models.loader import Resident
+from pipelines.scheduling.stopwatch import HostStopwatch, Measured
 from tests import tiny
 from tests.pipelines.conftest import Rig
 

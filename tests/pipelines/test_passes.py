@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pipelines.core import DoesNotFit, Image, Job
-from pipelines.joins import Stage
-from pipelines.loader import Resident
-from pipelines.rendezvous import Rendezvous
-from pipelines.trouble import DeviceLost
+from pipelines.lanes.joins import Stage
+from pipelines.lanes.rendezvous import Rendezvous
+from pipelines.models.loader import Resident
+from pipelines.scheduling.trouble import DeviceLost
 from tests.pipelines.conftest import Rig
 
 Jobs = Callable[[str], list[Job]]

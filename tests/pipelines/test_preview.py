@@ -9,8 +9,8 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, PNDMScheduler
 
 from pipelines.core import Job
-from pipelines.lanes import fork
-from pipelines.loader import Resident
+from pipelines.lanes.lanes import fork
+from pipelines.models.loader import Resident
 from pipelines.preview import Estimator, due
 from pipelines.tasks import task
 from tests import tiny

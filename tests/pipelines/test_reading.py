@@ -14,10 +14,10 @@ import torch
 from diffusers import DiffusionPipeline
 
 from pipelines.core import Image, Job, Lora
-from pipelines.lanes import fork
-from pipelines.loader import Resident, load
-from pipelines.loras import Loras
-from pipelines.memory import Memory
+from pipelines.lanes.lanes import fork
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, load
+from pipelines.models.loras import Loras
 from pipelines.reading import Reading
 from pipelines.registry import Registry
 from tests import tiny_loras

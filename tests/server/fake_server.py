@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from pipelines.registry import Registry
+from server.commands.serve import run
 from server.config import Config
-from server.serve import run
 from tests.server.fakes import FakeFleet
 
 if __name__ == "__main__":

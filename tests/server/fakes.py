@@ -11,9 +11,9 @@ import numpy as np
 
 from pipelines.core import Image, Job, Preview
 from server.errors import QueueFull
-from server.queue import Show, Spent
-from server.status import DeviceStatus, FleetStatus, Loading, QueueStatus
-from server.watching import Observer
+from server.fleet.queue import Show, Spent
+from server.fleet.status import DeviceStatus, FleetStatus, Loading, QueueStatus
+from server.fleet.watching import Observer
 
 
 def picture(job: Job) -> Image:

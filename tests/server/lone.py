@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipelines.registry import Registry
 from server.app import create_app
+from server.commands.serve import Server
 from server.config import Config
-from server.serve import Server
 from tests.server.conftest import WEIGHTS
 from tests.server.fakes import FakeFleet
 

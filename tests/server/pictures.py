@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from server.uploads import Picture, Upload
+from server.reading.uploads import Picture, Upload
 
 
 def noise(width: int = 96, height: int = 64, seed: int = 0) -> NDArray[np.uint8]:

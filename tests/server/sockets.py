@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pipelines.registry import Registry
 from server.app import create_app
+from server.commands.serve import Server, bind, url_of
 from server.config import Config
-from server.serve import Server, bind, url_of
 from tests.server.fakes import FakeFleet
 
 

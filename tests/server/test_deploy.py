@@ -15,8 +15,8 @@ import typer.main
 import yaml
 from starlette.testclient import TestClient
 
-from server.cli import app
-from server.status import Loading
+from server.commands.cli import app
+from server.fleet.status import Loading
 from tests.server.fakes import FakeFleet
 from tests.server.scrape import Scrape
 

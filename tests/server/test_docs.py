@@ -8,11 +8,13 @@ from pkgutil import iter_modules
 import pytest
 
 import server
-from server import answers, fetch, form, headers, routes, uploads
-from server.body import JSON_LIMIT
-from server.endpoints import CROP, EDITS, FILES, JSON_EDITS, VARIATIONS
-from server.inbox import JSON_LIMIT as JSON_EDIT_LIMIT
-from server.profiles import DALL_E_2, DALL_E_3, EXTENSIONS, GPT_IMAGE_1, GPT_IMAGE_2_5, OPEN
+from server import answers, routes
+from server.answering import headers
+from server.answering.inbox import JSON_LIMIT as JSON_EDIT_LIMIT
+from server.reading import fetch, form, uploads
+from server.reading.body import JSON_LIMIT
+from server.reading.endpoints import CROP, EDITS, FILES, JSON_EDITS, VARIATIONS
+from server.reading.profiles import DALL_E_2, DALL_E_3, EXTENSIONS, GPT_IMAGE_1, GPT_IMAGE_2_5, OPEN
 
 DOCS = (Path(server.__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 PROFILES = (DALL_E_2, DALL_E_3, GPT_IMAGE_1, GPT_IMAGE_2_5, OPEN)

@@ -2,10 +2,10 @@ from collections.abc import Iterator
 
 import pytest
 
-import server.fleet  # noqa: F401  whatever it derives from the tree must be in the table as well
+import server.fleet.fleet  # noqa: F401  whatever it derives from the tree must be in the table as well
 from pipelines.core import JobCancelled, JobError, JobFailed
 from server import answers, errors
-from server.responses import error_response
+from server.handover.responses import error_response
 
 
 def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pipelines.core import Job
-from pipelines.loader import Resident, load
-from pipelines.memory import Memory
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, load
 from pipelines.registry import Registry
 from pipelines.tasks.arguments import guidance, text_length
 

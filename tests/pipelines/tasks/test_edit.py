@@ -11,8 +11,8 @@ import torch
 from diffusers import FluxFillPipeline, FluxKontextPipeline, FluxPipeline, FluxTransformer2DModel
 
 from pipelines.core import Job, JobFailed
-from pipelines.loader import Resident, load
-from pipelines.memory import Memory
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, load
 from pipelines.registry import ModelSpec, Registry
 from tests.conftest import entry
 from tests.pipelines.conftest import Rig

@@ -12,8 +12,8 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwen
 from transformers import BatchFeature, PreTrainedTokenizerBase, Qwen2VLImageProcessor
 
 from pipelines.core import Image, Job
-from pipelines.loader import Resident
-from pipelines.siblings import task_of
+from pipelines.models.loader import Resident
+from pipelines.models.siblings import task_of
 from tests.pipelines.conftest import Rig
 
 Jobs = Callable[[str], list[Job]]

@@ -12,8 +12,8 @@ from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
 
 from pipelines.core import Job
-from pipelines.loader import Resident, load
-from pipelines.memory import Memory
+from pipelines.lanes.memory import Memory
+from pipelines.models.loader import Resident, load
 from pipelines.registry import ModelSpec, Registry
 from pipelines.tasks.pictures import rgb
 from tests.conftest import entry

@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 
 from pipelines.core import Image, Job
 from pipelines.registry import Registry
+from server.answering.inbox import JSON_LIMIT
 from server.app import create_app
 from server.config import Config
-from server.form import MOST_BYTES, MOST_FILE_BYTES
-from server.inbox import JSON_LIMIT
+from server.reading.form import MOST_BYTES, MOST_FILE_BYTES
 from tests.server.checks import assert_error_shape
 from tests.server.fakes import FakeFleet
 from tests.server.pictures import (

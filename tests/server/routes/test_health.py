@@ -5,7 +5,7 @@ from starlette.testclient import TestClient
 from pipelines.registry import Registry
 from server.app import create_app
 from server.config import Config
-from server.status import Loading
+from server.fleet.status import Loading
 from tests.server.checks import assert_common_headers
 from tests.server.fakes import FakeFleet
 

@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 from pipelines.core import JobFailed
 from pipelines.registry import Registry
 from server.app import create_app
-from server.callers import Caller
+from server.callers.callers import Caller
+from server.callers.keys import FILE, KeyStore
 from server.config import Config
 from server.errors import QueueFull
-from server.keys import FILE, KeyStore
 from tests.server.checks import assert_error_shape
 from tests.server.fakes import FakeFleet
 from tests.server.sockets import serving, wait_for

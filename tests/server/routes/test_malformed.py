@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from pipelines.registry import Registry
 from server.app import create_app
 from server.config import Config
-from server.profiles import FAMILIES
+from server.reading.profiles import FAMILIES
 from tests.server.checks import assert_error_shape
 from tests.server.fakes import FakeFleet
 

@@ -14,7 +14,7 @@ from pipelines.content import CATEGORIES
 from pipelines.registry import Registry
 from server.app import create_app
 from server.config import Config
-from server.moderations import MODELS, MOST_TEXTS
+from server.prompts.moderations import MODELS, MOST_TEXTS
 from tests.server.checks import assert_error_shape
 from tests.server.conftest import WEIGHTS
 from tests.server.fakes import FakeFleet

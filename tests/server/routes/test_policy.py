@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 from pipelines.core import Blocked, Image, Job
 from pipelines.registry import Registry
 from server.app import create_app
+from server.callers.ledger import FILE
+from server.callers.usage import totals
 from server.config import Config, ConfigError
-from server.ledger import FILE
-from server.usage import totals
 from tests.server.chat_server import chat_server, message
 from tests.server.checks import assert_error_shape, events_of
 from tests.server.conftest import WEIGHTS

@@ -7,9 +7,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from pipelines.registry import Registry
-from server import links
 from server.app import create_app
 from server.config import Config
+from server.keeping import links
 from tests.server.checks import assert_common_headers, assert_error_shape
 from tests.server.fakes import FakeFleet
 

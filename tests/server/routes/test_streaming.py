@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from server.delivery import ANSWER_WITHIN_S
+from server.answering.delivery import ANSWER_WITHIN_S
 from server.errors import QueueFull
 from tests.server.checks import assert_common_headers, assert_error_shape, events_of
 from tests.server.fakes import FakeFleet, picture

@@ -20,9 +20,9 @@ from starlette.types import Message
 from pipelines.core import Image, Job, JobFailed
 from pipelines.registry import Registry
 from server.app import create_app
+from server.callers.ledger import DAY_S, FILE
+from server.callers.usage import totals
 from server.config import Config
-from server.ledger import DAY_S, FILE
-from server.usage import totals
 from tests.server.checks import assert_error_shape
 from tests.server.fakes import FakeFleet, picture
 from tests.server.sockets import wait_for

@@ -1,0 +1,1 @@
+"""The process that is asked about texts."""

@@ -1,0 +1,1 @@
+"""Weights on disk -> models in a device's memory, within its budget."""

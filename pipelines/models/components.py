@@ -1,0 +1,188 @@
+"""The modules in a device's memory: a text encoder or an autoencoder of several models, once.
+
+Knows files, modules and how far they have come; not which models are kept. What no pipeline uses
+any more is forgotten by itself, or goes to a keeper.
+"""
+
+import filecmp
+import gc
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+import torch
+from diffusers.hooks import apply_group_offloading
+
+from pipelines.models.footprints import Component, components_of, size_of
+from pipelines.models.keeping import Keeper
+from pipelines.models.plans import plan, remedy
+from pipelines.models.quantizations import able
+from pipelines.models.quantizing import weigh
+from pipelines.registry import ModelSpec
+
+_State = tuple[tuple[int, int, int], ...] | None
+"""Of files: sizes, times of change and inodes; None where one is gone."""
+
+
+def _ignore(fraction: float) -> None:
+    """For callers that show no progress."""
+
+
+class Shelf:
+    """What one device has of the components of models, found by what their files look like."""
+
+    def __init__(self, device: str, budget: float = inf, keeper: Keeper | None = None) -> None:
+        """`budget`: the bytes that a model may take, by which it is kept whole or streamed;
+        `keeper`: what has the modules that are given up."""
+        self._device = device
+        self._budget = budget
+        self._keeper = keeper
+        self._pipes: WeakSet[Any] = WeakSet()
+        self._modules: WeakValueDictionary[str, torch.nn.Module] = WeakValueDictionary()
+        self._read: WeakKeyDictionary[torch.nn.Module, tuple[Component, _State]]
+        self._read = WeakKeyDictionary()
+        self._sizes: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+        self._held: list[torch.nn.Module] = []
+        self._parts: dict[str, int] = {}
+        self._total = self._moved = 0
+        self._tell: Callable[[float], None] = _ignore
+
+    def planned(self, spec: ModelSpec, place: Path) -> Mapping[str, Component]:
+        """The components of a model's folder or file, as they will be kept here."""
+        budget = inf if self._device == "cpu" else self._budget
+        there = able(self._device)
+        found = components_of(spec, place)
+        return plan(spec.offload, found, budget, spec.quantization, there).components
+
+    def remedy(self, spec: ModelSpec, place: Path) -> str:
+        """What would make a model fit here that does not. Raises what `planned` does."""
+        there = able(self._device)
+        return remedy(components_of(spec, place), self._budget, self._device != "cpu", there)
+
+    def expect(self, wanted: Iterable[Component], tell: Callable[[float], None]) -> None:
+        """A model is about to be loaded: what is here of it stays, until it has `arrived`."""
+        here, missing = [], {}
+        for it in wanted:
+            module = self._modules.get(it.name)
+            if module is not None:
+                here.append(module)
+            if module is None or self._keeps(it.name):
+                missing[it.name] = it.size
+        self._held, self._tell = here, tell
+        self._total, self._moved, self._parts = size_of(missing), 0, {}
+
+    def give_up(self, pipes: list[Any]) -> None:
+        """Drop what only these pipelines have, and the model that is expected has not; empties the
+        list. What may be asked for again stays in the host's memory, where there is a keeper."""
+        if self._keeper is not None:
+            self._keep(self._keeper, pipes)
+        pipes.clear()
+        gc.collect()  # the parts of a pipeline refer to each other
+
+    def _keep(self, keeper: Keeper, pipes: list[Any]) -> None:
+        own = {it for pipe in pipes for it in _modules(pipe) if it in self._read}
+        self._pipes.difference_update(pipes)
+        alone = own.difference(self._held, *map(_modules, self._pipes))
+        for module in sorted(alone, key=weigh):  # the small ones go first, if not all fit
+            component, _ = self._read[module]
+            if component.quantization == "none" and not component.streamed:
+                keeper.keep(component.name, module)
+
+    def arrived(self) -> dict[str, int]:
+        """The bytes of all that was put here since the model was expected, by part."""
+        self._held.clear()
+        self._tell = _ignore
+        return self._parts
+
+    def known(self, wanted: Mapping[str, Component]) -> dict[str, torch.nn.Module]:
+        """Those of a pipeline's components that are here already, read from equal files."""
+        found = {name: self._modules.get(it.name) for name, it in wanted.items()}
+        return {
+            name: module
+            for name, module in found.items()
+            if module is not None and self._is_here(module, wanted[name])
+        }
+
+    def _is_here(self, module: torch.nn.Module, wanted: Component) -> bool:
+        """Whether a module is what is wanted; if so, it is on the device from now on."""
+        same = self._is(module, wanted)
+        if same and self._keeper is not None and wanted.name in self._keeper:
+            self._keeper.back(wanted.name)
+            self._progress(wanted.size)
+        return same
+
+    def _keeps(self, name: str) -> bool:
+        return self._keeper is not None and name in self._keeper
+
+    def put(self, pipe: Any, wanted: Mapping[str, Component]) -> None:
+        """Move a pipeline to the device, module by module, and remember what it is made of."""
+        self._pipes.add(pipe)
+        for name, module in pipe.components.items():
+            if isinstance(module, torch.nn.Module):
+                component = wanted.get(name)
+                if module not in self._sizes:
+                    self._bring(module, component)
+                    self._remember(module, component)
+                    streamed = component is not None and component.streamed
+                    size = component.size if component and streamed else weigh(module)
+                    self._sizes[module] = size  # before it gets any LoRA
+                self._parts[self._part(name, module)] = self._sizes[module]
+
+    def _bring(self, module: torch.nn.Module, component: Component | None) -> None:
+        if component is None or not component.streamed:
+            self._move(module)
+            module.to(self._device)
+            return
+        apply_group_offloading(
+            module,
+            onload_device=torch.device(self._device),
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+            use_stream=self._device.startswith("cuda"),
+        )
+
+    def _move(self, module: torch.nn.Module) -> None:
+        """Straight from the file, which is mapped: what is not converted is never in between."""
+        for leaf in module.modules():
+            if next(leaf.children(), None) is None:
+                leaf.to(self._device)
+                self._progress(weigh(leaf))
+
+    def _progress(self, size: int) -> None:
+        self._moved += size
+        self._tell(min(1.0, self._moved / max(1, self._total)))
+
+    def _remember(self, module: torch.nn.Module, component: Component | None) -> None:
+        if component is not None and component.name not in self._modules:
+            self._modules[component.name] = module
+            self._read[module] = (component, _state(component.files))
+
+    def _part(self, name: str, module: torch.nn.Module) -> str:
+        # What only looks like a module that is here has a name of its own.
+        return self._read[module][0].name if module in self._read else f"{name}#{id(module):x}"
+
+    def _is(self, module: torch.nn.Module, wanted: Component) -> bool:
+        component, state = self._read[module]
+        return (
+            state is not None
+            and state == _state(component.files)
+            and all(_equal(a, b) for a, b in zip(component.files, wanted.files, strict=True))
+        )
+
+
+def _modules(pipe: Any) -> set[torch.nn.Module]:
+    return {it for it in pipe.components.values() if isinstance(it, torch.nn.Module)}
+
+
+def _state(files: tuple[Path, ...]) -> _State:
+    try:
+        found = [file.stat() for file in files]
+    except OSError:
+        return None
+    return tuple((it.st_size, it.st_mtime_ns, it.st_ino) for it in found)
+
+
+def _equal(a: Path, b: Path) -> bool:
+    return a.samefile(b) or filecmp.cmp(a, b, shallow=False)

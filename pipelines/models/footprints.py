@@ -1,0 +1,218 @@
+"""How many bytes a model will take on its device, told by the headers of its files.
+
+Reads no weight, and needs no torch. Two models have a part in common when its files look alike;
+whether they are alike is for `components` to say.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from pipelines.definitions import SINGLE
+from pipelines.lanes.joins import DENOISERS
+from pipelines.models.quantizations import QUANTIZATIONS, quantized_size
+from pipelines.registry import ModelSpec
+from pipelines.weights.layout import INDEX, components, needed, needed_of_one, variant_of
+
+Parts = Mapping[str, int]
+"""Bytes of a device by part. A part that two models have is in its memory once."""
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_STORED = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1},
+    **{"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1},
+}
+_AUTOENCODERS = ("first_stage_model.", "vae.")
+"""How the names of an autoencoder's tensors begin in a single file."""
+_WIDE = ".wo.weight"
+"""What overflows in a T5 in float16, and is in float32 then."""
+_SPLIT = 4
+_WHOLE = 1 << 20
+_SAMPLES, _SAMPLE = 16, 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One of the modules of a pipeline, as its files say."""
+
+    name: str
+    """What its content and the way in which it is loaded look like."""
+    files: tuple[Path, ...]
+    size: int
+    """Bytes of the device, once it is loaded."""
+    largest: int = 0
+    """Bytes of its largest tensor."""
+    quantized: Mapping[str, int] = field(default_factory=dict)
+    """Its bytes in fewer bits, by quantization; of those that may be stored so."""
+    quantization: str = "none"
+    """How it is stored."""
+    streamed: bool = False
+    """It lies in the host's memory, and comes to the device layer by layer, for each use."""
+
+
+def components_of(spec: ModelSpec, place: Path) -> dict[str, Component]:
+    """What there are weights for in a pipeline's folder, or its only file, by component.
+
+    Raises OSError, and ValueError or KeyError for files that are not what they should be.
+    """
+    return _of_file(spec, place) if place.is_file() else _of_folder(spec, place)
+
+
+def _of_file(spec: ModelSpec, file: Path) -> dict[str, Component]:
+    whole = spec.config is None or is_whole(file)
+    mine = _component(str(file), [file], spec.dtype, may=False)
+    if spec.config is None or whole:
+        return {"": mine}
+    denoiser = denoiser_of(Path(spec.config))
+    mine = replace(mine, name=f"{file}@{spec.config}:{spec.dtype}")
+    return _of_folder(spec, Path(spec.config)) | {denoiser: mine}
+
+
+def _of_folder(spec: ModelSpec, folder: Path) -> dict[str, Component]:
+    kinds = components(json.loads((folder / INDEX).read_bytes()))
+    found = {}
+    for name, files in _files(folder).items():
+        if any(file.suffix == ".safetensors" for file in files):
+            dtype = _dtype(folder / name, spec.dtype)
+            told = (*kinds[name], spec.dtype, *(_look(file) for file in files))
+            digest = hashlib.blake2b(repr(told).encode(), digest_size=12).hexdigest()
+            label = f"{kinds[name][1]}@{digest}"
+            found[name] = _component(label, files, dtype, _may_be_quantized(name, kinds[name][1]))
+    return found
+
+
+def _may_be_quantized(component: str, kind: str) -> bool:
+    """A denoiser, and a large text encoder; a CLIP is small, and all prompts go through it."""
+    text = component.startswith("text_encoder") and not kind.startswith("CLIP")
+    return component in DENOISERS or text
+
+
+def _component(label: str, files: list[Path], dtype: str, may: bool) -> Component:
+    weights = [file for file in files if file.suffix in SINGLE]
+    sizes = _sizes(weights, dtype)
+    whole = sum(sizes)
+    saved = {kind: sum(_saved(kind, it, dtype) for it in weights) for kind in QUANTIZATIONS if may}
+    quantized = {kind: whole - less for kind, less in saved.items() if less}
+    return Component(label, tuple(files), whole, max(sizes, default=0), quantized)
+
+
+def _saved(kind: str, file: Path, dtype: str) -> int:
+    """The bytes that a file's tensors do not take when they are quantized."""
+    found = ((name, it) for name, it in _tensors(file) if it["dtype"][0] in "FB")
+    saved = 0
+    for name, it in found:
+        size = _tensor(name, it, dtype)
+        saved += size - quantized_size(kind, name, it["shape"], size)
+    return saved
+
+
+def size_of_one(folder: Path, dtype: str) -> int:
+    """Bytes of a model of transformers that lies in a folder; 0 for files that cannot be read."""
+    try:
+        files = needed_of_one([path.name for path in folder.iterdir() if path.is_file()])
+        weights = [folder / name for name in files if name.endswith(".safetensors")]
+        return sum(_sizes(weights, dtype))
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def size_of_lora(file: Path, each: int) -> int:
+    """The most bytes that a LoRA's file takes where each number takes so many.
+
+    Where a model's layers have other bounds than the file's, their inner weights are needed anew
+    for each: up to four, for query, key, value and what follows. Raises OSError, and ValueError or
+    KeyError for what is no such file.
+    """
+    told = {name: prod(it["shape"]) for name, it in _tensors(file)}
+    ours = all(".lora_A." in name or ".lora_B." in name for name in told)
+    return int(each * sum(told.values()) * (1 if ours else _SPLIT))
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a single file has more than a denoiser; told by its header. Raises OSError and
+    ValueError."""
+    return file.suffix == ".safetensors" and any(
+        name.startswith(_AUTOENCODERS) for name in _header(file)
+    )
+
+
+def denoiser_of(folder: Path) -> str:
+    """The component of a pipeline's folder that is its denoiser. Raises OSError and ValueError."""
+    found = DENOISERS & components(json.loads((folder / INDEX).read_bytes())).keys()
+    if not found:
+        raise ValueError(f"{folder / INDEX} names no denoiser")
+    return min(found)
+
+
+def size_of(*several: Parts) -> int:
+    """Bytes of several models together, what they share counted once."""
+    return sum({name: size for parts in several for name, size in parts.items()}.values())
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """The files that are read of each component."""
+    there = (f"{path.parent.name}/{path.name}" for path in folder.glob("*/*") if path.is_file())
+    index = json.loads((folder / INDEX).read_bytes())
+    found: dict[str, list[Path]] = {}
+    for path in needed(there, index, variant_of(folder)):
+        component, _, name = path.rpartition("/")
+        if component:
+            found.setdefault(component, []).append(folder / component / name)
+    return found
+
+
+def _dtype(component: Path, dtype: str) -> str:
+    """An autoencoder that overflows in float16 is widened; see `loader`."""
+    config = component / "config.json"
+    if dtype == "float16" and config.is_file():
+        return "float32" if json.loads(config.read_bytes()).get("force_upcast") else dtype
+    return dtype
+
+
+def _sizes(files: list[Path], dtype: str) -> list[int]:
+    """Bytes of the tensors in files, those with a floating point in the given dtype."""
+    return [size for file in files for size in _sizes_in(file, dtype)]
+
+
+def _sizes_in(file: Path, dtype: str) -> list[int]:
+    if file.suffix == ".safetensors":
+        return [_tensor(name, told, dtype) for name, told in _tensors(file)]
+    return [file.stat().st_size]  # GGUF stays as it is stored
+
+
+def _tensor(name: str, told: Mapping[str, Any], dtype: str) -> int:
+    stored = told["dtype"]
+    if dtype == "float16" and name.endswith(_WIDE):
+        dtype = "float32"
+    each = BYTES[dtype] if stored[0] in "FB" and stored != "BOOL" else _STORED.get(stored, 1)
+    return int(each * prod(told["shape"]))
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from (it for it in _header(file).items() if it[0] != "__metadata__")
+
+
+def _header(file: Path) -> Mapping[str, Any]:
+    with file.open("rb") as source:
+        length = int.from_bytes(source.read(8), "little")
+        if length > file.stat().st_size:
+            raise ValueError(f"{file} is not a safetensors file, whatever its name says")
+        told = json.loads(source.read(length))
+    if not isinstance(told, dict):
+        raise ValueError(f"{file} is not a safetensors file, whatever its name says")
+    return told
+
+
+def _look(file: Path) -> tuple[str, int, str]:
+    """A file's name, size and a digest: of all of it, or of its header and samples."""
+    size = file.stat().st_size
+    with file.open("rb", buffering=0) as source:
+        digest = hashlib.blake2b(source.read(_WHOLE), digest_size=16)
+        for number in range(_SAMPLES if size > _WHOLE else 0):
+            source.seek(_WHOLE + (size - _WHOLE) * number // _SAMPLES)
+            digest.update(source.read(_SAMPLE))
+    return file.name, size, digest.hexdigest()

@@ -1,0 +1,204 @@
+"""ModelSpec + device -> a diffusers pipeline whose modules are places where lanes meet.
+
+Knows files and diffusers; not who asked, nor what else is in memory. Nothing is fetched.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.core import Task
+from pipelines.lanes.constructing import constructing
+from pipelines.lanes.joins import Join, join_for
+from pipelines.lanes.memory import Memory
+from pipelines.lanes.rendezvous import Rendezvous
+from pipelines.models.components import Shelf
+from pipelines.models.fingerprints import fingerprints
+from pipelines.models.footprints import Component, Parts
+from pipelines.models.inspection import Inspector
+from pipelines.models.loras import Loras
+from pipelines.models.matting import Matting
+from pipelines.models.quantizations import unable
+from pipelines.models.quantizing import mixes_rows, quantized
+from pipelines.models.siblings import sibling, with_prior
+from pipelines.models.single_files import read_file, require_safe
+from pipelines.registry import ModelSpec
+from pipelines.tasks.arguments import limit_text
+from pipelines.weights.layout import variant_of
+from pipelines.weights.manifest import WeightsError
+from pipelines.weights.verify import require_trusted
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model in a device's memory."""
+
+    spec: ModelSpec
+    pipe: Any
+    """A diffusers pipeline; lanes run forks of it, never itself."""
+    meetings: list[Rendezvous] = field(default_factory=list)
+    matting: Matting | None = None
+    """What cuts out the device's images."""
+    inspector: Inspector | None = None
+    """What judges them."""
+    parts: Parts = field(default_factory=dict)
+    """The bytes of the device that it takes."""
+    loras: Loras = field(default_factory=Loras)
+    """Those of the device."""
+    _siblings: dict[Task, Any] = field(default_factory=dict)
+
+    def pipe_for(self, task: Task) -> Any:
+        """The pipeline for a task: the model's own, or a sibling that shares its modules.
+
+        Raises ValueError if diffusers has none for this family.
+        """
+        if task not in self._siblings:
+            self._siblings[task] = sibling(self.pipe, task)
+        return self._siblings[task]
+
+
+def load(
+    spec: ModelSpec,
+    folder: Path,
+    device: str,
+    memory: Memory,
+    prior: Path | None = None,
+    shelf: Shelf | None = None,
+) -> Resident:
+    """Read a model's weights, safetensors only, and put them on a device, ready for lanes.
+
+    `prior`: the folder of the one that reads pictures for it. Raises what diffusers raises: OSError
+    for missing files, ValueError for unfitting ones; and WeightsError for files that are not their
+    manifest's, or would run code.
+    """
+    shelf = shelf or Shelf(device)
+    if (reason := unable(spec.quantization, device)) is not None:
+        raise WeightsError(f"quantization: {reason}")
+    pipe = _read(spec.pipeline, spec, folder, shelf)
+    names = _names(spec, folder, shelf.planned(spec, folder))
+    resident = Resident(spec, pipe, meet(pipe, names, memory))
+    if prior is not None:
+        reader = _read("auto", spec, prior, shelf)
+        resident._siblings["variation"] = with_prior(pipe, reader)
+    return resident
+
+
+def _names(spec: ModelSpec, place: Path, components: Mapping[str, Component]) -> Mapping[str, str]:
+    """For weights as they are in memory: of another type, they answer otherwise."""
+    stored = {name: it.quantization for name, it in components.items()}
+    files = fingerprints(place, Path(spec.config) if spec.config else None)
+    return {name: f"{file}-{spec.dtype}-{stored.get(name, 'none')}" for name, file in files.items()}
+
+
+def _read(name: str, spec: ModelSpec, folder: Path, shelf: Shelf) -> Any:
+    require_trusted(folder)
+    components = shelf.planned(spec, folder)
+    known = shelf.known(components)
+    stored = {it: wanted.quantization for it, wanted in components.items() if it not in known}
+    with constructing():
+        if folder.is_file():
+            pipe = _read_file(name, spec, folder, known, stored)
+        else:
+            pipe = _read_folder(name, spec, folder, known, stored)
+    pipe.set_progress_bar_config(disable=True)
+    _widen_autoencoder(pipe)
+    _forget_past_keys(pipe)
+    if spec.prompt_tokens:
+        limit_text(pipe, spec.prompt_tokens)
+    shelf.put(pipe, components)
+    return pipe
+
+
+def _read_folder(
+    name: str, spec: ModelSpec, folder: Path, known: Mapping[str, Any], stored: Mapping[str, str]
+) -> Any:
+    return _pipeline_class(name).from_pretrained(
+        folder,
+        dtype=DTYPES[spec.dtype],
+        variant=variant_of(folder),
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **quantized(stored, folder, DTYPES[spec.dtype]),
+        **known,
+    )
+
+
+def _read_file(
+    name: str, spec: ModelSpec, file: Path, known: Mapping[str, Any], stored: Mapping[str, str]
+) -> Any:
+    if spec.config is None:
+        raise WeightsError(f"{file} is a single file, and its entry names no config")
+    require_trusted(Path(spec.config))
+    require_safe(file, Path(spec.config))
+    return read_file(name, file, Path(spec.config), DTYPES[spec.dtype], known, stored)
+
+
+def _pipeline_class(name: str) -> Any:
+    import diffusers
+
+    return getattr(diffusers, "DiffusionPipeline" if name == "auto" else name)
+
+
+def _widen_autoencoder(pipe: Any) -> None:
+    """An autoencoder that overflows in float16 lives in float32.
+
+    SDXL's pipelines would widen it around each use and narrow it again, under other lanes' feet.
+    """
+    vae = getattr(pipe, "vae", None)
+    if vae is None or vae.dtype != torch.float16 or not vae.config.get("force_upcast"):
+        return
+    vae.to(torch.float32)
+    vae.register_to_config(force_upcast=False)
+    vae.encode, vae.decode = _wide(vae.encode), _wide(vae.decode)
+
+
+def _forget_past_keys(pipe: Any) -> None:
+    """Text encoders that are language models answer once: what they would keep to go on writing
+    would only be kept with their answers."""
+    for module in pipe.components.values():
+        config: Any = getattr(module, "config", None)
+        if isinstance(module, torch.nn.Module) and hasattr(config, "get_text_config"):
+            config.get_text_config().use_cache = False
+
+
+def _wide(method: Any) -> Any:
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        wide = {name: _as_float32(value) for name, value in kwargs.items()}
+        return method(*map(_as_float32, args), **wide)
+
+    return call
+
+
+def _as_float32(value: Any) -> Any:
+    return value.float() if torch.is_tensor(value) else value
+
+
+def meet(pipe: Any, names: Mapping[str, str], memory: Memory) -> list[Rendezvous]:
+    """Put a meeting place on every module that lanes share; `names` are those of its weights."""
+    return [
+        Rendezvous(names.get(component, component), module, _apart(module, join), memory)
+        for component, module, join in _meeting_modules(pipe)
+        if not isinstance(getattr(module, join.method), Rendezvous)
+    ]
+
+
+def _apart(module: torch.nn.Module, join: Join) -> Join:
+    return replace(join, rows_of=None) if mixes_rows(module) else join
+
+
+def _meeting_modules(pipe: Any) -> list[tuple[str, torch.nn.Module, Join]]:
+    found = []
+    for name, module in pipe.components.items():
+        if isinstance(module, torch.nn.Module):
+            join = join_for(name, type(module).__name__)
+            if join is not None:
+                found.append((name, module, join))
+    return found

@@ -1,0 +1,1 @@
+"""Who goes next, by what passes were measured to take."""

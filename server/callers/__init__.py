@@ -1,0 +1,1 @@
+"""Who asks: keys, limits, and the ledger of what was made."""

@@ -1,0 +1,1 @@
+"""What an operator types: flags, sub-commands, and what they print."""

@@ -1,0 +1,109 @@
+"""`darkroom plan`: what will be done with each installed model on cards of several sizes, and why.
+
+Reads the headers of weights, and no weight.
+"""
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.models.footprints import components_of, size_of_one
+from pipelines.models.plans import AUTO, WAYS, plan
+from pipelines.models.quantizations import QUANTIZATIONS, able, unable
+from pipelines.registry import Registry
+from pipelines.wording import LocalRewriter
+from server.commands.options import (
+    DEFAULT_WEIGHTS,
+    DEFAULTS,
+    Memory,
+    ModelsDir,
+    Weights,
+    one_line_errors,
+)
+from server.config import Config
+
+CARDS_GB = (8, 12, 16, 24, 32, 48, 80, 141)
+_UNREADABLE = (OSError, ValueError, KeyError)
+
+app = typer.Typer()
+
+
+@app.command("plan")
+def show_plan(
+    memory: Memory = DEFAULTS.memory,
+    weights: Weights = DEFAULT_WEIGHTS,
+    models_dir: ModelsDir = DEFAULTS.models_dir,
+) -> None:
+    """Show how much memory each installed model takes, and how it is kept on cards of several
+    sizes."""
+    with one_line_errors():
+        config = Config(weights=tuple(weights), models_dir=models_dir, memory=memory)
+        registry = Registry(config.weights, config.models_dir)
+    console = Console()
+    console.print(cards_table(registry, memory))
+    for way, why in [*WAYS.items(), *((it, how.means) for it, how in QUANTIZATIONS.items())]:
+        console.print(Text.assemble((f"{way:7} ", "bold"), why), soft_wrap=True)
+    console.print(Text("no      even so it does not fit; its jobs are answered 503", style="dim"))
+    for line in [*elsewhere(registry), *missing(registry)]:
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+
+
+def elsewhere(registry: Registry) -> list[str]:
+    """What is taken of one card alone, a line each."""
+    rewriter = registry.rewriter
+    if (
+        not isinstance(rewriter, LocalRewriter)
+        or not rewriter.installed
+        or rewriter.device == "cpu"
+    ):
+        return []
+    taken = size_of_one(rewriter.folder, "bfloat16")
+    return [f"rewriter: takes {taken / 1e9:.2g} GB, and 1 GiB, of the one card that it is on"]
+
+
+def missing(registry: Registry) -> list[str]:
+    """What installed models ask for and is not installed, a line each, and what would help."""
+    found = []
+    for id in filter(registry.installed, registry.models):
+        asked = registry.models[id].quantization
+        kinds = sorted(AUTO - {"none"}) if asked == "auto" else [asked]
+        found += [f"{id}: {reason}" for reason in map(unable, kinds) if reason]
+    return found
+
+
+def cards_table(registry: Registry, memory: float) -> Table:
+    """A row for each installed model, a column for each size of card."""
+    cards = [str(size) for size in CARDS_GB]
+    title = f"Installed models on cards of so many GB, of which they may take {memory:.0%}"
+    if aside := _aside(registry):
+        title += f", less {aside / 1e9:.2g} GB for what looks at images"
+    columns = ("model", "offload", "quantization", "weights")
+    table = Table(*columns, *cards, title=title, title_justify="left")
+    for column in table.columns:
+        column.overflow = "fold"  # of `none`, a narrow terminal would leave `no`
+    for id in filter(registry.installed, registry.models):
+        spec = registry.models[id]
+        cells = _cells(registry, id, memory, aside)
+        table.add_row(id, spec.offload, spec.quantization, *cells)
+    return table
+
+
+def _aside(registry: Registry) -> int:
+    """Bytes of each device that its models leave to their companions."""
+    images = registry.policy.images
+    folders = [registry.matting, images.folder if images else None]
+    return sum(size_of_one(folder, "float32") for folder in folders if folder)
+
+
+def _cells(registry: Registry, model: str, memory: float, aside: int) -> list[str]:
+    """The size of a model's weights, and its way on each card."""
+    spec = registry.models[model]
+    try:
+        components = components_of(spec, registry.path(model))
+    except _UNREADABLE as error:
+        return [f"cannot be read: {error}"]
+    whole = plan("none", components, 0).size / 1e9
+    budgets = [memory * size * 2**30 - aside for size in CARDS_GB]
+    plans = [plan(spec.offload, components, it, spec.quantization, able()) for it in budgets]
+    return [f"{whole:.3g} GB", *(each.way if each.fits else "no" for each in plans)]

@@ -1,0 +1,272 @@
+"""The devices and their worker processes: dispatch, watch, restart, run again what was lost.
+
+Knows which jobs are where, on one event loop. It does not know how an image is made, or who asked.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Sequence
+
+from pipelines.core import Image, Job, JobCancelled, JobError, Preview, WorkerLost
+from pipelines.messages import (
+    Begin,
+    Cancel,
+    Failed,
+    Finished,
+    FromWorker,
+    Hello,
+    Shown,
+    State,
+    Work,
+)
+from pipelines.registry import Registry
+from server.config import Config
+from server.errors import Draining, NoDevice
+from server.fleet.admission import Admission
+from server.fleet.aide import equipment
+from server.fleet.device import Device, devices_of
+from server.fleet.dispatch import Dispatch
+from server.fleet.estimates import Estimates
+from server.fleet.process import WorkerProcess
+from server.fleet.queue import Queue, Show, Spent, Ticket
+from server.fleet.status import FleetStatus, QueueStatus
+from server.fleet.watching import Observer
+
+MAX_DEATHS = 2
+"""A job that was there when so many workers died is not tried again."""
+
+LOOK_EVERY_S = 0.5
+"""How often workers are looked at that may hang."""
+
+log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """One worker process for each device, and the bounded queue before them."""
+
+    def __init__(self, config: Config, registry: Registry) -> None:
+        self._config = config
+        self._registry = registry
+        self.observer = Observer()
+        """Told of every job: whoever wants to see them puts itself here."""
+        self._devices = devices_of(config.devices)
+        self._queue = Queue[Ticket]()
+        self._estimates = Estimates(registry.size)
+        self._dispatcher = Dispatch[Ticket, Device](self._queue, self._estimates.load_s)
+        self._admission = Admission(config.max_queue, config.max_wait_s)
+        self._tickets: set[Ticket] = set()
+        self._watch: asyncio.Task[None] | None = None
+        self._draining = self._over = False
+
+    async def start(self) -> None:
+        """Start the workers; they load what is preloaded while the server already answers."""
+        self._watch = asyncio.create_task(self._keep_watching())
+        for device in self._devices:
+            self._launch(device)
+
+    async def stop(self) -> None:
+        """Take no more jobs, let the accepted ones finish, then end the workers."""
+        self._draining = True
+        waiting = [ticket.future for ticket in self._tickets]
+        await asyncio.gather(*waiting, return_exceptions=True)
+        self.kill()
+        await asyncio.gather(*(device.gone.wait() for device in self._devices))
+
+    def kill(self) -> None:
+        """End every worker at once, and with them what was accepted."""
+        self._draining = self._over = True
+        if self._watch is not None:
+            self._watch.cancel()
+        for device in self._devices:
+            device.kill()
+        for ticket in list(self._tickets):
+            self._fail(ticket, JobCancelled())
+
+    def check(self, images: int) -> None:
+        """Raises what `submit` would raise, as far as the number of images tells it already."""
+        if self._draining:
+            raise Draining
+        if all(device.set_aside for device in self._devices):
+            raise NoDevice
+        self._admission.check_images(len(self._tickets), self._wait_s(), images)
+
+    def submit(
+        self,
+        jobs: Sequence[Job],
+        show: Show | None = None,
+        within_s: float = math.inf,
+        spent: Spent | None = None,
+    ) -> list[asyncio.Future[Image]]:
+        """Accept all of the jobs or none; cancelling a future frees its lane at the next step.
+
+        `show` is told of the previews that the jobs ask for, until their futures are done, and
+        `spent` of what jobs took of a device whose futures are no images. Jobs
+        that are not expected to be finished `within_s`, for what is ahead of them, are refused.
+
+        Raises QueueFull with the predicted wait, NoDevice and Draining. A future fails with a
+        `JobError`.
+        """
+        self.check(len(jobs))
+        work_s = [self._estimates.work_s(job) for job in jobs]
+        if self._tickets and self._estimates.measured:  # nobody is refused by a mere guess
+            self._admission.check_wait(self._wait_s(), sum(work_s) / self._workers, within_s)
+        futures = [self._accept(*each, show, spent) for each in zip(jobs, work_s, strict=True)]
+        self._dispatch()
+        return futures
+
+    def status(self) -> FleetStatus:
+        """The whole fleet at this moment."""
+        return FleetStatus(
+            ready=all(device.was_ready or device.set_aside for device in self._devices)
+            and any(device.ready for device in self._devices),
+            devices=[device.status() for device in self._devices],
+            queue=QueueStatus(
+                depth=len(self._tickets),
+                waiting=len(self._queue),
+                wait_s=round(self._wait_s(), 3),
+            ),
+        )
+
+    @property
+    def _workers(self) -> int:
+        return max(1, sum(device.open for device in self._devices))
+
+    def _wait_s(self) -> float:
+        """The predicted seconds until all that was accepted is finished."""
+        now = time.monotonic()
+        queued = sum(ticket.work_s for ticket in self._queue)
+        given = sum(device.load.left(now) for device in self._devices)
+        return (queued + given) / self._workers
+
+    def _accept(
+        self, job: Job, work_s: float, show: Show | None, spent: Spent | None
+    ) -> asyncio.Future[Image]:
+        future: asyncio.Future[Image] = asyncio.get_running_loop().create_future()
+        ticket = Ticket(job, future, time.monotonic(), work_s, show, spent)
+        self._tickets.add(ticket)
+        self._queue.add(ticket)
+        future.add_done_callback(lambda _: self._answered(ticket))
+        return future
+
+    def _answered(self, ticket: Ticket) -> None:
+        """However it came: an image, an error, or nobody waits any more."""
+        self._tickets.discard(ticket)
+        if ticket in self._queue:
+            self._queue.remove(ticket)
+        for device in self._devices:
+            if device.tickets.get(ticket.job.id) is ticket:
+                device.send(Cancel(ticket.job.id))
+        self.observer.ended(ticket.job, ticket.future)
+
+    def _dispatch(self) -> None:
+        now = time.monotonic()
+        for ticket, device in self._dispatcher.assignments(self._devices, now):
+            device.run(ticket, now)
+            self.observer.dispatched(ticket.job, now - ticket.arrived)
+
+    def _launch(self, device: Device) -> None:
+        if self._over:
+            return
+        models = self._registry.models
+        begin = Begin(
+            device=device.address,
+            models={id: (spec, self._registry.path(id)) for id, spec in models.items()},
+            preload=list(self._registry.preloaded()),
+            threads=device.threads,
+            times=self._config.data_dir / "times",
+            matting=self._registry.matting,
+            loras=self._registry.loras.folder,
+            inspector=self._registry.policy.images,
+            memory=self._config.memory * device.share,
+            host_memory=self._config.host_memory / len(self._devices),
+            aide=equipment(self._config, self._registry),
+        )
+        try:
+            process = WorkerProcess(
+                begin,
+                hear=lambda message, pixels: self._hear(device, message, pixels),
+                ended=lambda: self._ended(device),
+            )
+        except OSError as error:
+            log.error("a worker of %s could not be started: %s", device.id, error)
+            return self._ended(device)
+        device.launched(process)
+
+    def _hear(self, device: Device, message: FromWorker, pixels: bytes) -> None:
+        match message:
+            case Hello(id, others):
+                device.hello(id)
+                self._add_devices(others)
+            case State():
+                for model, seconds in device.says(message, time.monotonic()).items():
+                    self._estimates.loaded(model, seconds)
+            case Work():
+                device.worked(message)
+            case Shown(job_id, index, width, height):
+                device.show(job_id, Preview(index, Image(width, height, pixels)))
+            case Finished(job_id, width, height, seconds, unread):
+                self._finish(device, job_id, Image(width, height, pixels, seconds, unread))
+            case Failed(job_id, error):
+                self._finish(device, job_id, error)
+        self._dispatch()
+
+    def _add_devices(self, ids: Sequence[str]) -> None:
+        """`auto` was answered: there is more than one device."""
+        for id in ids:
+            self._devices.append(Device(id))
+            self._launch(self._devices[-1])
+
+    def _finish(self, device: Device, job_id: str, outcome: Image | JobError) -> None:
+        seconds, made = outcome.device_seconds, isinstance(outcome, Image)
+        ticket = device.finish(job_id, seconds if made else None, time.monotonic())
+        if ticket is None:
+            return
+        self._queue.charge(ticket.job, seconds)
+        if made:
+            self._estimates.finished(ticket.job, seconds)
+        if seconds and ticket.spent and (ticket.future.done() or not made):
+            ticket.spent(ticket.job, seconds)
+        if ticket.future.done():
+            return
+        if isinstance(outcome, Image):
+            ticket.future.set_result(outcome)
+        else:
+            ticket.future.set_exception(outcome)
+
+    async def _keep_watching(self) -> None:
+        """Ends the workers that hang; what follows is as for any other death."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for device in self._devices:
+                if device.process is not None and device.process.hangs(time.monotonic()):
+                    log.error("the worker of %s hangs in a pass, and is ended", device.id)
+                    device.kill()
+
+    def _ended(self, device: Device) -> None:
+        """A worker has died: its jobs are run again, elsewhere or on the worker that follows it."""
+        for ticket in device.bury():
+            self._retry(ticket)
+        if not self._over:
+            delay = device.backoff_s()
+            log.error("the worker of %s died; another starts in %.1f s", device.id, delay)
+            asyncio.get_running_loop().call_later(delay, self._launch, device)
+        if all(each.set_aside for each in self._devices):
+            for ticket in list(self._tickets):
+                self._fail(ticket, WorkerLost("no device has a worker that lives"))
+        self._dispatch()
+
+    def _retry(self, ticket: Ticket) -> None:
+        if ticket.future.done():
+            return
+        ticket.deaths += 1
+        if ticket.deaths < MAX_DEATHS:
+            self._queue.add(ticket)
+        else:
+            self._fail(ticket, WorkerLost(f"{ticket.deaths} workers died with this job"))
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):
+            ticket.future.set_exception(error)

@@ -1,0 +1,1 @@
+"""Images and events -> bytes on their way to a client."""

@@ -1,0 +1,221 @@
+"""What may be asked for: prompts, judged by lists of terms and by a classifier.
+
+Knows categories and how strictly they count for whom. How images are judged is known to the
+workers, of which this says only how strictly they shall be.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipelines.content import Category, Classifier, ContentPolicy, Mode, Which, folder_of
+from pipelines.core import Blocked, Strictness
+from pipelines.registry import Registry
+from server.callers.callers import Caller
+from server.config import Config, ConfigError
+from server.fleet.status import PolicyStatus
+from server.prompts.terms import STRICTNESSES, Terms, read_terms
+from server.reading.profiles import Profile
+from server.refusals import (
+    ContentPolicyViolation,
+    ModerationBlocked,
+    NotJudged,
+    Refused,
+    Stage,
+)
+
+Scores = Mapping[str, float]
+"""Of each of a classifier's labels, 0 to 1."""
+
+_SURE: Mapping[Strictness, float] = {"low": 0.99, "auto": 0.9, "strict": 0.4}
+"""How a term's strictness is told as a score."""
+
+
+class Judge(Protocol):
+    """A classifier of prompts; its texts' scores, in their order. Raises NotJudged."""
+
+    async def __call__(self, texts: Sequence[str]) -> Sequence[Scores]: ...
+
+
+class Asked(Protocol):
+    """What has to be known of a request for its prompt to be judged."""
+
+    @property
+    def profile(self) -> Profile: ...
+    @property
+    def moderation(self) -> Strictness | None: ...
+
+
+class Given(Asked, Protocol):
+    """What has to be known of one whose prompt may have been rewritten."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def model_prompt(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a text, or an image, has of one category."""
+
+    counts: Strictness
+    """The least strictness at which it does."""
+    score: float
+
+
+Findings = Mapping[Category, Finding]
+
+
+class Policy:
+    """One server's content policy."""
+
+    def __init__(
+        self,
+        mode: Mode,
+        terms: Terms,
+        threads: Executor,
+        classifier: Classifier | None = None,
+        judge: Judge | None = None,
+        judges_images: bool = False,
+    ) -> None:
+        """`judge` scores the labels of `classifier`, and is not needed without one."""
+        self._mode, self._terms, self._threads = mode, terms, threads
+        self._classifier, self._judge = classifier, judge
+        self._judges_images = judges_images
+
+    def status(self) -> PolicyStatus:
+        """What it is, in a few words."""
+        return PolicyStatus(
+            mode=self._mode,
+            terms=len(self._terms),
+            judges_prompts=self._classifier is not None,
+            judges_images=self._judges_images,
+        )
+
+    def strictness(self, moderation: Strictness | None, caller: Caller) -> Strictness | None:
+        """How strictly a caller's request is judged that asks for this; None: not at all."""
+        mode = caller.policy or self._mode
+        if mode == "off":
+            return None
+        return "strict" if mode == "strict" else moderation or "auto"
+
+    async def check(self, prompt: str, asked: Asked, caller: Caller) -> Strictness | None:
+        """How strictly the request's images are to be judged, if its prompt may be asked for.
+
+        Raises a Refused, in the words of the request's family, and NotJudged.
+        """
+        strictness = self.strictness(asked.moderation, caller)
+        if strictness is not None and prompt:
+            (found,) = await self.judged([prompt])
+            if categories := flagged(found, strictness):
+                raise _refusal(asked.profile, "input", categories)
+        return strictness
+
+    async def check_given(self, asked: Given, caller: Caller) -> None:
+        """What its model is given of a prompt that was checked, where that is another one.
+
+        Raises as `check`.
+        """
+        if asked.model_prompt != asked.prompt:
+            await self.check(asked.model_prompt, asked, caller)
+
+    async def judged(self, texts: Sequence[str]) -> list[Findings]:
+        """What is found in each of the texts. Raises NotJudged."""
+        loop = asyncio.get_running_loop()
+        listed = [await loop.run_in_executor(self._threads, self._terms.find, it) for it in texts]
+        found = [{it: Finding(at, _SURE[at]) for it, at in terms.items()} for terms in listed]
+        if self._classifier is None:
+            return list(found)
+        if self._judge is None:
+            raise NotJudged
+        scores = await self._judge(texts)
+        return [together((mine, self._read(its))) for mine, its in zip(found, scores, strict=True)]
+
+    def _read(self, scores: Scores) -> Findings:
+        """What a classifier's scores mean."""
+        assert self._classifier is not None
+        return together(
+            {category: Finding(counts, scores[label])}
+            for label, category in self._classifier.labels.items()
+            if (counts := _counts(scores.get(label, 0.0), self._classifier))
+        )
+
+
+def policy_of(
+    config: Config, registry: Registry, threads: Executor, judge: Judge | None = None
+) -> Policy:
+    """A server's policy; raises ConfigError for lists that cannot be read, and for classifiers that
+    are not there."""
+    said = registry.policy
+    mode = config.policy or said.mode
+    if mode != "off":
+        _require_installed(said)
+    return Policy(
+        mode,
+        read_terms(said.terms),
+        threads,
+        said.prompts,
+        judge,
+        judges_images=said.images is not None,
+    )
+
+
+def flagged(found: Findings, strictness: Strictness) -> tuple[Category, ...]:
+    """The categories that are not allowed, in alphabetical order."""
+    most = STRICTNESSES.index(strictness)
+    return tuple(sorted(it for it, at in found.items() if STRICTNESSES.index(at.counts) <= most))
+
+
+def together(findings: Iterable[Findings]) -> Findings:
+    """What is found in several texts that are judged as one, or in one by several ways."""
+    found: dict[Category, list[Finding]] = {}
+    for each in findings:
+        for category, finding in each.items():
+            found.setdefault(category, []).append(finding)
+    return {
+        category: Finding(
+            min((it.counts for it in its), key=STRICTNESSES.index), max(it.score for it in its)
+        )
+        for category, its in found.items()
+    }
+
+
+@contextmanager
+def told_as(profile: Profile) -> Iterator[None]:
+    """Tell of an image that was kept back in the words of the request's family."""
+    try:
+        yield
+    except Blocked as blocked:
+        raise _refusal(profile, "output", blocked.categories) from None
+
+
+def in_a_line(policy: PolicyStatus) -> str:
+    """What the policy is, for the terminal."""
+    if policy.mode == "off":
+        return "content policy: off"
+    judged = (("prompts", policy.judges_prompts), ("images", policy.judges_images))
+    models = "".join(f", a classifier of {what}" for what, there in judged if there)
+    return f"content policy: {policy.mode} ({policy.terms} terms{models})"
+
+
+def _refusal(profile: Profile, stage: Stage, categories: tuple[str, ...]) -> Refused:
+    kind = ModerationBlocked if profile.describes else ContentPolicyViolation
+    return kind(stage, categories)
+
+
+def _counts(score: float, classifier: Classifier) -> Strictness | None:
+    """The least strictness at which a score counts."""
+    thresholds = classifier.thresholds
+    return next((it for it in STRICTNESSES if score >= thresholds.of(it)), None)
+
+
+def _require_installed(said: ContentPolicy) -> None:
+    named: Mapping[Which, Classifier | None] = {"prompts": said.prompts, "images": said.images}
+    for which, classifier in named.items():
+        if classifier is not None and (fault := classifier.fault):
+            pull = f"`darkroom pull {folder_of(which)}`, or " if classifier.pulled else ""
+            raise ConfigError(f"policy.{which}: {fault}. Mend it, or {pull}say --policy off")

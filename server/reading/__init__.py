@@ -1,0 +1,1 @@
+"""A body -> a checked request, in the words and the order of the contract."""

@@ -1,0 +1,155 @@
+"""Images that a classifier finds something in are kept back, alone and in company."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.content import Classifier, Thresholds
+from pipelines.core import Blocked, Image, Job, ModelUnavailable, Strictness
+from pipelines.messages import Begin
+from pipelines.models.inspection import Inspector
+from pipelines.models.loader import Resident
+from pipelines.models.residence import Residence
+from tests.pipelines.conftest import Rig
+from tests.tiny_judges import RED, redness, safety_checker
+
+STRICTNESSES: tuple[Strictness, ...] = ("low", "auto", "strict")
+Jobs = Callable[[str], list[Job]]
+
+
+@pytest.fixture(scope="module")
+def red(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    folder = redness(tmp_path_factory.mktemp("judge") / "red")
+    return Classifier("red", folder, {RED: "violence/graphic"})
+
+
+def picture(*colour: float) -> torch.Tensor:
+    return torch.tensor(colour).view(3, 1, 1).expand(3, 64, 96).contiguous()
+
+
+def found(inspector: Inspector, pixels: torch.Tensor, strictness: Strictness) -> tuple[str, ...]:
+    try:
+        inspector.check(pixels, strictness)
+    except Blocked as blocked:
+        assert vars(blocked).keys() == {"categories"}
+        return blocked.categories
+    return ()
+
+
+def test_what_is_found_has_its_category(red: Classifier) -> None:
+    inspector = Inspector(red, "cpu")
+    assert found(inspector, picture(1, 0, 0), "low") == ("violence/graphic",)
+    assert found(inspector, picture(0, 0, 1), "strict") == ()
+    assert found(inspector, picture(1, 1, 1), "strict") == ()
+
+
+def test_the_threshold_is_that_of_the_strictness(red: Classifier) -> None:
+    inspector = Inspector(red, "cpu")
+    shades = [shade / 1000 for shade in range(200, 300)]
+    least = {
+        level: next(it for it in shades if found(inspector, picture(it, 0, 0), level))
+        for level in STRICTNESSES
+    }
+    assert least["strict"] < least["auto"] < least["low"]
+    never = Inspector(replace(red, thresholds=Thresholds(auto=1.0)), "cpu")
+    assert not found(never, picture(0.3, 0, 0), "auto")
+
+
+def test_the_safety_checker_decides_by_its_own_forward(tmp_path: Path) -> None:
+    bad, good = picture(1, 0, 0), torch.rand(3, 64, 96, generator=torch.manual_seed(1))
+    folder = safety_checker(tmp_path / "checker", bad, good)
+    inspector = Inspector(Classifier("checker", folder, {}), "cpu")
+    assert found(inspector, bad, "low") == ("sexual",)
+    assert found(inspector, good, "strict") == ()
+    other = Inspector(Classifier("checker", folder, {"nsfw": "violence"}), "cpu")
+    assert found(other, bad, "auto") == ("violence",)
+
+
+def test_its_bytes_are_known_before_it_is_read(red: Classifier) -> None:
+    inspector = Inspector(red, "cpu")
+    whole = inspector.size
+    inspector.prepare()
+    assert 0 < whole == inspector.size < (red.folder / "model.safetensors").stat().st_size
+    assert Inspector(replace(red, folder=red.folder / "gone"), "cpu").size == 0
+
+
+def test_its_bytes_are_taken_off_what_models_may_have(red: Classifier) -> None:
+    begin = Begin("cpu", {}, preload=[], threads=1, inspector=red)
+    assert Residence(begin, 10**9).budget == 10**9 - Inspector(red, "cpu").size
+
+
+def as_tensor(pixels: np.ndarray) -> torch.Tensor:
+    return torch.tensor(pixels).permute(2, 0, 1) / 255
+
+
+def test_in_company_each_image_is_judged_by_itself(
+    residents: dict[str, Resident], jobs: Jobs, red: Classifier
+) -> None:
+    made = [replace(job, moderation="auto") for job in jobs("sd")]
+    free = Rig(residents)
+    free.run(*made)
+    scores = {
+        job.id: Inspector(red, "cpu").scores(as_tensor(free.pixels(job)))[0][1] for job in made
+    }
+    middle = sum(sorted(scores.values())[2:4]) / 2
+    strict = replace(red, thresholds=Thresholds(auto=middle))
+    inspected = Rig({"sd": replace(residents["sd"], inspector=Inspector(strict, "cpu"))})
+    inspected.run(*made)
+    kept_back = {id for id, it in inspected.outcomes.items() if isinstance(it, Blocked)}
+    assert kept_back == {id for id, score in scores.items() if score > middle}
+    assert 0 < len(kept_back) < len(made)
+    for job in made:
+        if job.id not in kept_back:
+            assert np.abs(inspected.pixels(job) - free.pixels(job)).max() <= 1
+    assert max(inspected.passes) > 1
+
+
+def test_what_is_not_to_be_judged_is_not(
+    residents: dict[str, Resident], jobs: Jobs, red: Classifier
+) -> None:
+    everything = Inspector(replace(red, thresholds=Thresholds(strict=1e-9)), "cpu")
+    rig = Rig({"sd": replace(residents["sd"], inspector=everything)})
+    job = jobs("sd")[0]
+    rig.run(job, replace(job, id="judged", moderation="strict"))
+    assert isinstance(rig.outcomes[job.id], Image)
+    assert isinstance(rig.outcomes["judged"], Blocked)
+
+
+def test_previews_that_are_kept_back_are_not_shown(
+    residents: dict[str, Resident], jobs: Jobs, red: Classifier
+) -> None:
+    job = replace(jobs("sd")[0], previews=3, moderation="auto")
+    free = Rig(residents)
+    free.run(job)
+    assert [it.index for it in free.previews[job.id]] == [0, 1, 2]
+    shown = []
+    for least in (1e-9, 1.0):
+        strict = replace(red, thresholds=Thresholds(auto=least))
+        rig = Rig({"sd": replace(residents["sd"], inspector=Inspector(strict, "cpu"))})
+        rig.run(job)
+        shown.append(len(rig.previews[job.id]))
+    assert shown == [0, 3]
+
+
+@pytest.mark.parametrize("spoil", ["nothing there", "an unknown label", "pickled"])
+def test_what_cannot_be_loaded_lets_nothing_out_that_is_to_be_judged(
+    residents: dict[str, Resident], jobs: Jobs, tmp_path: Path, spoil: str
+) -> None:
+    folder = tmp_path / "judge"
+    labels = {"violet": "violence"} if spoil == "an unknown label" else {RED: "violence"}
+    if spoil != "nothing there":
+        redness(folder)
+    if spoil == "pickled":
+        torch.save({}, folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    inspector = Inspector(Classifier("judge", folder, labels), "cpu")  # type: ignore[arg-type]
+    inspector.prepare()
+    rig = Rig({"sd": replace(residents["sd"], inspector=inspector)})
+    job = jobs("sd")[0]
+    rig.run(replace(job, moderation="low"), replace(job, id="free"))
+    assert isinstance(rig.outcomes[job.id], ModelUnavailable)
+    assert isinstance(rig.outcomes["free"], Image)

@@ -1,0 +1,235 @@
+"""One file, and a folder for the rest: the same images as of the folder that it was made of."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+from safetensors.torch import load_file, save_file
+
+from pipelines.core import Job
+from pipelines.lanes.memory import Memory
+from pipelines.messages import Begin
+from pipelines.models.footprints import is_whole
+from pipelines.models.loader import Resident, load
+from pipelines.models.residence import Residence
+from pipelines.registry import ModelSpec, Registry, RegistryError
+from pipelines.weights.importing import take_in
+from pipelines.weights.manifest import WeightsError
+from tests import tiny, tiny_checkpoints, tiny_files
+from tests.conftest import entry
+from tests.pipelines.conftest import Rig
+
+Jobs = Callable[[str], list[Job]]
+Plain = Callable[[Job], np.ndarray]
+Read = Callable[..., Resident]
+
+
+@pytest.fixture
+def read(tiny_registry: Registry, tmp_path: Path) -> Read:
+    """Load a file through a weights.yaml whose entry names another model for the rest."""
+
+    def read(file: Path, config: str, **more: object) -> Resident:
+        base = entry(str(tiny_registry.path(config)))
+        models = {config: base, "one": entry(str(file)) | {"config": config, **more}}
+        weights = tmp_path / "weights.yaml"
+        weights.write_text(yaml.safe_dump({"models": models}))
+        registry = Registry(weights, tmp_path)
+        assert registry.installed("one")
+        assert registry.size("one") == file.stat().st_size
+        return load(registry.models["one"], registry.path("one"), "cpu", Memory(2**20))
+
+    return read
+
+
+def assert_same(model: Resident, family: str, jobs: Jobs, plain: Plain) -> None:
+    rig, company = Rig({family: model}), jobs(family)
+    rig.run(*company)
+    assert max(rig.passes) >= 2
+    for job in company:
+        assert np.abs(rig.pixels(job) - plain(job)).max() <= 1
+
+
+def test_a_whole_checkpoint(
+    read: Read, tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
+) -> None:
+    file = tiny_files.build_checkpoint(tiny_registry.path("sd"), tmp_path / "one.safetensors")
+    assert_same(read(file, "sd"), "sd", jobs, plain)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers knows one width of FLUX.1's blocks, 3072: here it is that of the tiny one."""
+    known = SINGLE_FILE_LOADABLE_CLASSES["FluxTransformer2DModel"]
+    convert = known["checkpoint_mapping_fn"]
+    code = convert.__code__
+    constants = tuple(32 if it == 3072 else it for it in code.co_consts)
+    assert constants != code.co_consts
+    tiny_one = FunctionType(code.replace(co_consts=constants), convert.__globals__)
+    monkeypatch.setitem(known, "checkpoint_mapping_fn", tiny_one)
+
+
+def test_a_whole_sdxl(tmp_path: Path, jobs: Jobs) -> None:
+    folder = tiny_checkpoints.build_sdxl(tmp_path / "sdxl")
+    file = tiny_checkpoints.sdxl(folder, tmp_path / "one.safetensors")
+    assert_like_its_folder(file, folder, jobs("sdxl"))
+
+
+def test_a_whole_sd3(tmp_path: Path, jobs: Jobs) -> None:
+    folder = tiny_checkpoints.build_sd3(tmp_path / "sd3")
+    file = tiny_checkpoints.sd3(folder, tmp_path / "one.safetensors")
+    assert_like_its_folder(file, folder, jobs("sd3"))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_flux_by_its_first_names(
+    whole: bool, narrow: None, tiny_registry: Registry, tmp_path: Path, jobs: Jobs
+) -> None:
+    folder = tiny_registry.path("flux")
+    file = tiny_checkpoints.flux(folder, tmp_path / "one.safetensors", whole)
+    assert_like_its_folder(file, folder, jobs("flux"))
+
+
+def assert_like_its_folder(file: Path, folder: Path, jobs: list[Job]) -> None:
+    """Nothing but configurations is left of the folder where the file has all weights."""
+    truth = Rig({jobs[0].model: load(spec(), folder, "cpu", Memory(2**20))})
+    truth.run(*jobs)
+    config = file.parent / "config"
+    shutil.copytree(folder, config)
+    if is_whole(file):
+        for weights in config.rglob("*.safetensors"):
+            weights.unlink()
+    model = load(spec(config=str(config)), file, "cpu", Memory(2**20))
+    rig = Rig({jobs[0].model: model})
+    rig.run(*jobs)
+    assert max(rig.passes) >= 2
+    for job in jobs:
+        assert np.abs(rig.pixels(job) - truth.pixels(job)).max() <= 1
+
+
+def spec(**changes: object) -> ModelSpec:
+    return ModelSpec.model_validate(entry("x") | changes)
+
+
+def test_a_whole_checkpoint_needs_no_other_weights(
+    tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
+) -> None:
+    file = tiny_files.build_checkpoint(tiny_registry.path("sd"), tmp_path / "one.safetensors")
+    bare = shutil.copytree(tiny_registry.path("sd"), tmp_path / "bare")
+    for weights in bare.rglob("*.safetensors"):
+        weights.unlink()
+    (tmp_path / "weights.yaml").write_text(
+        yaml.safe_dump({"models": {"one": entry("one.safetensors") | {"config": "bare"}}})
+    )
+    registry = Registry(tmp_path / "weights.yaml", tmp_path)
+    assert registry.path("one") == file
+    assert_same(load(registry.models["one"], file, "cpu", Memory(2**20)), "sd", jobs, plain)
+
+
+def test_one_that_was_imported_like_another(
+    tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
+) -> None:
+    file = tiny_files.build_checkpoint(tiny_registry.path("sd"), tmp_path / "mine.safetensors")
+    weights = tmp_path / "weights.yaml"
+    weights.write_text(yaml.safe_dump({"models": {"sd": entry(str(tiny_registry.path("sd")))}}))
+    take_in(file, tmp_path / "models", "mine", like="sd")
+    registry = Registry(weights, tmp_path / "models")
+    assert registry.resolve("mine") == "mine"
+    model = load(registry.models["mine"], registry.path("mine"), "cpu", Memory(2**20))
+    assert_same(model, "sd", jobs, plain)
+
+
+@pytest.mark.parametrize("family", tiny.FIRST)
+def test_a_denoiser_alone(
+    family: str, read: Read, tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
+) -> None:
+    place = tiny_registry.path(family)
+    file = tiny_files.build_denoiser(place, tmp_path / "one.safetensors")
+    assert_same(read(file, family), family, jobs, plain)
+    blank = {name: torch.zeros_like(it) for name, it in load_file(file).items()}
+    save_file(blank, file)
+    rig, job = Rig({family: read(file, family)}), jobs(family)[0]
+    rig.run(job)
+    assert np.abs(rig.pixels(job) - plain(job)).max() > 8, "it is the file's denoiser"
+
+
+def test_a_gguf(
+    read: Read, tiny_registry: Registry, residents: dict[str, Resident], tmp_path: Path, jobs: Jobs,
+    plain: Plain,
+) -> None:  # fmt: skip
+    become = tiny_files.build_gguf(tiny_registry.path("flux"), tmp_path / "one.gguf")
+    model = read(tmp_path / "one.gguf", "flux")
+    assert any(it.dtype == torch.uint8 for it in model.pipe.transformer.state_dict().values())
+    transformer = residents["flux"].pipe.transformer
+    before = {name: it.clone() for name, it in transformer.state_dict().items()}
+    transformer.load_state_dict(become)
+    try:
+        assert_same(model, "flux", jobs, plain)
+    finally:
+        transformer.load_state_dict(before)
+
+
+def test_what_it_takes_and_what_it_shares(tiny_registry: Registry, tmp_path: Path) -> None:
+    file = tiny_files.build_denoiser(tiny_registry.path("flux"), tmp_path / "one.safetensors")
+    base = tiny_registry.models["flux"], tiny_registry.path("flux")
+    spec = base[0].model_copy(update={"config": str(base[1])})
+    residence = Residence(Begin("cpu", {"flux": base, "one": (spec, file)}, [], 1))
+    flux = residence.load("flux", [], lambda fraction: None)
+    one = residence.load("one", [], lambda fraction: None)
+    assert one.pipe.text_encoder is flux.pipe.text_encoder
+    assert one.pipe.transformer is not flux.pipe.transformer
+    assert residence.footprint("one").keys() == one.parts.keys()
+    assert len(one.parts.keys() - flux.parts.keys()) == 1
+
+
+def test_like_names_the_rest_too(tiny_registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "mine.gguf").touch()
+    models = {
+        "flux": entry(str(tiny_registry.path("flux"))),
+        "mine": {"like": "flux", "source": "mine.gguf"},
+        "child": {"like": "mine", "source": "mine.gguf"},
+        "absent": entry("hub:o/absent"),
+        "early": entry("mine.gguf") | {"config": "absent"},
+    }
+    (tmp_path / "weights.yaml").write_text(yaml.safe_dump({"models": models}))
+    registry = Registry(tmp_path / "weights.yaml", tmp_path)
+    for id in ("mine", "child"):
+        assert registry.models[id].config == str(tiny_registry.path("flux"))
+        assert registry.installed(id)
+    assert not registry.installed("early"), "what is not in the file is not here"
+
+
+@pytest.mark.parametrize(
+    ("config", "says"), [(None, "Field required"), ("x", "is its own"), ("y", "is its own")]
+)
+def test_a_file_needs_to_be_told_of_the_rest(tmp_path: Path, config: str | None, says: str) -> None:
+    more = {} if config is None else {"config": config}
+    models = {"x": entry("a.gguf") | more, "y": entry("b.gguf") | {"config": "x"}}
+    (tmp_path / "weights.yaml").write_text(yaml.safe_dump({"models": models}))
+    with pytest.raises(RegistryError, match=rf"models\.[xy]\.config: {says}"):
+        Registry(tmp_path / "weights.yaml", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["one.ckpt", "one.safetensors", "one.gguf"])
+def test_what_is_not_what_its_name_says_is_refused(
+    tiny_registry: Registry, tmp_path: Path, name: str
+) -> None:
+    torch.save({}, tmp_path / name)
+    spec = tiny_registry.models["flux"]
+    spec = spec.model_copy(update={"config": str(tiny_registry.path("flux"))})
+    with pytest.raises((WeightsError, ValueError)):
+        load(spec, tmp_path / name, "cpu", Memory(0))
+
+
+def test_pickles_beside_the_rest_are_refused(tiny_registry: Registry, tmp_path: Path) -> None:
+    file = tiny_files.build_checkpoint(tiny_registry.path("sd"), tmp_path / "one.safetensors")
+    bare = shutil.copytree(tiny_registry.path("sd"), tmp_path / "bare")
+    torch.save({}, bare / "text_encoder" / "pytorch_model.bin")
+    spec = tiny_registry.models["sd"].model_copy(update={"config": str(bare)})
+    with pytest.raises(WeightsError, match="pickled"):
+        load(spec, file, "cpu", Memory(0))

@@ -1,0 +1,28 @@
+"""One process beats, another sees that it has stopped."""
+
+import subprocess
+import sys
+import time
+
+from pipelines.scheduling.pulse import LEAST_S, NEVER_MEASURED_S, TIMES_LONGER, Pulse
+
+
+def test_a_pass_in_another_process_is_overdue_in_its_time() -> None:
+    pulse = Pulse()
+    code = f"from pipelines.scheduling.pulse import Pulse; Pulse({pulse.descriptor}).beat(10.0)"
+    assert not pulse.overdue(time.monotonic())
+    subprocess.run([sys.executable, "-c", code], pass_fds=[pulse.descriptor], check=True)
+    now = time.monotonic()
+    assert not pulse.overdue(now + 10 * TIMES_LONGER - 30)
+    assert pulse.overdue(now + 10 * TIMES_LONGER + 1)
+    pulse.close()
+
+
+def test_short_and_unknown_passes_get_their_time() -> None:
+    pulse, now = Pulse(), time.monotonic()
+    pulse.beat(0.001)
+    assert not pulse.overdue(now + LEAST_S - 1)
+    pulse.beat(0.0)
+    assert not pulse.overdue(now + NEVER_MEASURED_S - 1)
+    pulse.rest()
+    assert not pulse.overdue(now + 10 * NEVER_MEASURED_S)

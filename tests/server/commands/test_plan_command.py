@@ -1,0 +1,130 @@
+"""`darkroom plan`, on the installed model and on one that is far too large."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipelines.models import quantizations
+from pipelines.registry import Registry
+from server.commands.cli import app
+from server.commands.plan_command import CARDS_GB, cards_table, elsewhere, missing
+from tests.conftest import entry
+
+GB = 2**30
+
+
+def write_model(folder: Path, sizes: dict[str, int]) -> None:
+    """A folder whose headers tell of weights that are not there."""
+    folder.mkdir(exist_ok=True)
+    kinds = {"transformer": "FluxTransformer2DModel", "text_encoder_2": "T5EncoderModel"}
+    for component, size in sizes.items():
+        (folder / component).mkdir(parents=True)
+        name = "model" if component == "text_encoder_2" else "diffusion_pytorch_model"
+        shape = [4096, size // 20 // 4096]
+        layers = {f"layers.{n}.weight": {"dtype": "BF16", "shape": shape} for n in range(10)}
+        header = json.dumps(layers).encode()
+        file = folder / component / f"{name}.safetensors"
+        file.write_bytes(len(header).to_bytes(8, "little") + header)
+    index = {"_class_name": "FluxPipeline"}
+    index |= {it: ["diffusers", kinds[it]] for it in sizes}
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    write_model(tmp_path / "large", {"transformer": 24 * GB, "text_encoder_2": 10 * GB})
+    write_model(tmp_path / "whole", {"transformer": 24 * GB, "text_encoder_2": 10 * GB})
+    file = tmp_path / "weights.yaml"
+    models = {
+        "large": entry("large") | {"dtype": "bfloat16"},
+        "whole": entry("whole") | {"dtype": "bfloat16", "offload": "none"},
+        "small": entry("large") | {"dtype": "bfloat16", "quantization": "auto"},
+        "nf4": entry("large") | {"dtype": "bfloat16", "quantization": "nf4"},
+        "absent": entry("absent"),
+    }
+    file.write_text(yaml.safe_dump({"models": models}, sort_keys=False))
+    return file
+
+
+def test_a_row_for_each_installed_model(weights: Path, tmp_path: Path) -> None:
+    table = cards_table(Registry(weights, tmp_path), 0.9)
+    rows = list(zip(*(list(column.cells) for column in table.columns), strict=True))
+    of = [dict(zip((0, 0, 0, 0, *CARDS_GB), row, strict=True)) for row in rows]
+    assert [row[:4] for row in rows] == [
+        ("large", "auto", "none", "36.5 GB"),
+        ("whole", "none", "none", "36.5 GB"),
+        ("small", "auto", "auto", "36.5 GB"),
+        ("nf4", "auto", "nf4", "36.5 GB"),
+    ]
+    assert [of[0][card] for card in CARDS_GB[:6]] == [
+        "group", "group", "group", "group", "text", "none",
+    ]  # fmt: skip
+    assert [of[1][card] for card in (24, 32, 48)] == ["no", "no", "none"]
+    assert [of[2][card] for card in CARDS_GB[:6]] == [
+        "group", "nf4", "float8+text", "float8", "text", "none",
+    ]  # fmt: skip
+    assert [of[3][card] for card in (8, 12, 80)] == ["no", "nf4", "nf4"]
+
+
+def test_the_command_says_what_the_words_mean(weights: Path, tmp_path: Path) -> None:
+    arguments = ["plan", "--weights", str(weights), "--models-dir", str(tmp_path / "models")]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "160"})
+    assert result.exit_code == 0, result.output
+    assert "they may take 90%" in result.output
+    assert "text    text encoders come layer by layer" in result.output
+    assert "pip install" not in result.output
+    assert CliRunner().invoke(app, [*arguments, "--memory", "2"]).exit_code == 2
+
+
+def test_what_is_missing_is_named_and_not_chosen(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantizations, "find_spec", lambda package: None)
+    registry = Registry(weights, tmp_path)
+    hint = "pip install 'darkroom[quant]'"
+    assert missing(registry) == [
+        f"small: float8 needs torchao: {hint}",
+        f"small: nf4 needs bitsandbytes: {hint}",
+        f"nf4: nf4 needs bitsandbytes: {hint}",
+    ]
+    small = [list(column.cells)[2] for column in cards_table(registry, 0.9).columns]
+    assert small[4:] == ["group", "group", "group", "group", "text", "none", "none", "none"]
+
+
+def write_other(folder: Path, shape: list[int]) -> None:
+    """The same of a model of transformers, in float32."""
+    folder.mkdir()
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape}}).encode()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def test_a_narrow_terminal_tells_none_from_no(weights: Path) -> None:
+    arguments = ["plan", "--weights", str(weights)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+    assert "…" not in result.output
+
+
+def test_what_a_rewriter_takes_of_its_card_is_told(weights: Path, tmp_path: Path) -> None:
+    write_other(tmp_path / "writer", [GB])
+    told = weights.read_text()
+    for device, lines in [("cuda:1", 1), ("cpu", 0)]:
+        weights.write_text(f"{told}rewriter: {{source: writer, device: '{device}'}}")
+        assert len(elsewhere(Registry(weights, tmp_path))) == lines
+    weights.write_text(f"{told}rewriter: {{source: writer}}")
+    result = CliRunner().invoke(app, ["plan", "--weights", str(weights)])
+    assert "rewriter: takes 2.1 GB, and 1 GiB, of the one card" in result.output
+    weights.write_text(f"{told}rewriter: {{source: hub:a/b}}")
+    assert elsewhere(Registry(weights, tmp_path)) == []
+
+
+def test_what_looks_at_images_has_its_memory_first(weights: Path, tmp_path: Path) -> None:
+    write_other(tmp_path / "cutter", [GB])
+    weights.write_text(weights.read_text() + "matting: cutter\n")
+    table = cards_table(Registry(weights, tmp_path), 0.9)
+    assert "less 4.3 GB" in str(table.title)
+    first = [list(column.cells)[0] for column in table.columns][4:]
+    assert first == ["no", "group", "group", "group", "group", "none", "none", "none"]

@@ -1,0 +1,74 @@
+"""Languages are told by letters: exact between scripts, and silent within one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.prompts.languages import likeliest, reads
+
+ENGLISH = (
+    "a red circle",
+    "café in Zürich, jalapeño on a piñata",
+    'a shop sign that says "欢迎光临"',
+    "Ein roter Kreis",  # no Latin letters are foreign to whoever reads some
+    "1girl, solo, 4k, 8k!!",
+    "Москва skyline at night, oil painting, golden hour",
+    "🦊",
+    "",
+    "A",
+    "a cat @ 家",
+)
+FOREIGN = (
+    "一个大的红色圆形",
+    "窗台上的猫, 4k",
+    "猫が窓辺で寝ている",
+    "창가에서 자는 고양이",
+    "красный круг",
+    "دائرة حمراء",
+    "लाल घेरा",
+    "วงกลมสีแดง",
+    "עיגול אדום",
+    "ένας κόκκινος κύκλος",
+    "a 红色的大圆形在蓝色背景上",
+)
+
+
+@pytest.mark.parametrize("prompt", ENGLISH)
+def test_what_is_mostly_latin_is_read_by_who_reads_english(prompt: str) -> None:
+    assert reads(("en",), prompt)
+
+
+@pytest.mark.parametrize("prompt", FOREIGN)
+def test_other_letters_are_not(prompt: str) -> None:
+    assert not reads(("en",), prompt)
+
+
+@pytest.mark.parametrize(
+    ("languages", "prompt", "known"),
+    [
+        (("en", "zh"), "一个大的红色圆形", True),
+        (("en", "zh"), "窗台上的猫, 4k, photo", True),
+        (("en", "zh"), "猫が窓辺で寝ている", False),
+        (("en", "ja"), "猫が窓辺で寝ている", True),
+        (("en", "zh"), "красный круг", False),
+        (("ru",), "красный круг", True),
+        (("ru",), "a red circle", False),
+        (("zh-Hans",), "红色", True),
+        (("en",), "ＲＥＤ　ＣＩＲＣＬＥ", True),
+    ],
+)
+def test_several_languages(languages: tuple[str, ...], prompt: str, known: bool) -> None:
+    assert reads(languages, prompt) is known
+
+
+def test_the_likeliest_of_several() -> None:
+    assert likeliest(("en", "zh"), "一个圆") == "zh"
+    assert likeliest(("en", "zh"), "a circle") == "en"
+    assert likeliest(("zh", "en"), "123") == "zh"
+    assert likeliest(("en", "zh"), "画 a circle with a star in it") == "en"
+
+
+@given(st.text(max_size=60))
+def test_any_text_can_be_asked_about(text: str) -> None:
+    assert isinstance(reads(("en", "zh"), text), bool)
+    assert likeliest(("en", "zh"), text) in ("en", "zh")
