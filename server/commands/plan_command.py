@@ -3,6 +3,10 @@
 Reads the headers of weights, and no weight.
 """
 
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -73,19 +77,16 @@ def missing(registry: Registry) -> list[str]:
 
 
 def cards_table(registry: Registry, memory: float) -> Table:
-    """A row for each installed model, a column for each size of card."""
-    cards = [str(size) for size in CARDS_GB]
-    title = f"Installed models on cards of so many GB, of which they may take {memory:.0%}"
+    """A row for each installed model: how its entry has it kept, and what that means on cards."""
+    title = f"Installed models, which may take {memory:.0%} of a card"
     if aside := _aside(registry):
         title += f", less {aside / 1e9:.2g} GB for what looks at images"
-    columns = ("model", "offload", "quantization", "weights")
-    table = Table(*columns, *cards, title=title, title_justify="left")
-    for column in table.columns:
-        column.overflow = "fold"  # of `none`, a narrow terminal would leave `no`
+    columns = ("model", "weights", "offload", "quantization", "on cards")
+    table = Table(*columns, title=title, title_justify="left", show_lines=True)
     for id in filter(registry.installed, registry.models):
         spec = registry.models[id]
-        cells = _cells(registry, id, memory, aside)
-        table.add_row(id, spec.offload, spec.quantization, *cells)
+        whole, ways = _kept(registry, id, memory, aside)
+        table.add_row(id, whole, spec.offload, spec.quantization, ways)
     return table
 
 
@@ -96,14 +97,24 @@ def _aside(registry: Registry) -> int:
     return sum(size_of_one(folder, "float32") for folder in folders if folder)
 
 
-def _cells(registry: Registry, model: str, memory: float, aside: int) -> list[str]:
-    """The size of a model's weights, and its way on each card."""
+def _kept(registry: Registry, model: str, memory: float, aside: int) -> tuple[str, str]:
+    """The size of a model's weights, and its way on cards."""
     spec = registry.models[model]
     try:
         components = components_of(spec, registry.path(model))
     except _UNREADABLE as error:
-        return [f"cannot be read: {error}"]
+        return "", f"cannot be read: {error}"
     whole = plan("none", components, 0).size / 1e9
     budgets = [memory * size * 2**30 - aside for size in CARDS_GB]
     plans = [plan(spec.offload, components, it, spec.quantization, able()) for it in budgets]
-    return [f"{whole:.3g} GB", *(each.way if each.fits else "no" for each in plans)]
+    return f"{whole:.3g} GB", in_lines([each.way if each.fits else "no" for each in plans])
+
+
+def in_lines(ways: Sequence[str]) -> str:
+    """A line for each way, with the cards on which it is taken; `ways` is in their order."""
+    lines = []
+    for way, its in groupby(zip(CARDS_GB, ways, strict=True), key=itemgetter(1)):
+        sizes = [size for size, _ in its]
+        on = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        lines.append(f"{on} GB: {way}")
+    return "\n".join(lines)

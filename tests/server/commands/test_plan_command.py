@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pipelines.models import quantizations
 from pipelines.registry import Registry
 from server.commands.cli import app
-from server.commands.plan_command import CARDS_GB, cards_table, elsewhere, missing
+from server.commands.plan_command import cards_table, elsewhere, missing
 from tests.conftest import entry
 
 GB = 2**30
@@ -52,28 +52,21 @@ def weights(tmp_path: Path) -> Path:
 def test_a_row_for_each_installed_model(weights: Path, tmp_path: Path) -> None:
     table = cards_table(Registry(weights, tmp_path), 0.9)
     rows = list(zip(*(list(column.cells) for column in table.columns), strict=True))
-    of = [dict(zip((0, 0, 0, 0, *CARDS_GB), row, strict=True)) for row in rows]
-    assert [row[:4] for row in rows] == [
-        ("large", "auto", "none", "36.5 GB"),
-        ("whole", "none", "none", "36.5 GB"),
-        ("small", "auto", "auto", "36.5 GB"),
-        ("nf4", "auto", "nf4", "36.5 GB"),
-    ]
-    assert [of[0][card] for card in CARDS_GB[:6]] == [
-        "group", "group", "group", "group", "text", "none",
+    assert rows == [
+        ("large", "36.5 GB", "auto", "none", "8 to 24 GB: group\n32 GB: text\n48 to 141 GB: none"),
+        ("whole", "36.5 GB", "none", "none", "8 to 32 GB: no\n48 to 141 GB: none"),
+        ("small", "36.5 GB", "auto", "auto",
+         "8 GB: group\n12 GB: nf4\n16 GB: float8+text\n24 GB: float8\n32 GB: text\n"
+         "48 to 141 GB: none"),
+        ("nf4", "36.5 GB", "auto", "nf4", "8 GB: no\n12 to 141 GB: nf4"),
     ]  # fmt: skip
-    assert [of[1][card] for card in (24, 32, 48)] == ["no", "no", "none"]
-    assert [of[2][card] for card in CARDS_GB[:6]] == [
-        "group", "nf4", "float8+text", "float8", "text", "none",
-    ]  # fmt: skip
-    assert [of[3][card] for card in (8, 12, 80)] == ["no", "nf4", "nf4"]
 
 
 def test_the_command_says_what_the_words_mean(weights: Path, tmp_path: Path) -> None:
     arguments = ["plan", "--weights", str(weights), "--models-dir", str(tmp_path / "models")]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "160"})
     assert result.exit_code == 0, result.output
-    assert "they may take 90%" in result.output
+    assert "which may take 90% of a card" in result.output
     assert "text    text encoders come layer by layer" in result.output
     assert "pip install" not in result.output
     assert CliRunner().invoke(app, [*arguments, "--memory", "2"]).exit_code == 2
@@ -90,8 +83,8 @@ def test_what_is_missing_is_named_and_not_chosen(
         f"small: nf4 needs bitsandbytes: {hint}",
         f"nf4: nf4 needs bitsandbytes: {hint}",
     ]
-    small = [list(column.cells)[2] for column in cards_table(registry, 0.9).columns]
-    assert small[4:] == ["group", "group", "group", "group", "text", "none", "none", "none"]
+    *_, small = [list(column.cells)[2] for column in cards_table(registry, 0.9).columns]
+    assert small == "8 to 24 GB: group\n32 GB: text\n48 to 141 GB: none"
 
 
 def write_other(folder: Path, shape: list[int]) -> None:
@@ -105,6 +98,8 @@ def write_other(folder: Path, shape: list[int]) -> None:
 def test_a_narrow_terminal_tells_none_from_no(weights: Path) -> None:
     arguments = ["plan", "--weights", str(weights)]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+    assert "│ 8 to 24 GB: group" in result.output
+    assert "│ 8 to 32 GB: no   " in result.output
     assert "…" not in result.output
 
 
@@ -126,5 +121,5 @@ def test_what_looks_at_images_has_its_memory_first(weights: Path, tmp_path: Path
     weights.write_text(weights.read_text() + "matting: cutter\n")
     table = cards_table(Registry(weights, tmp_path), 0.9)
     assert "less 4.3 GB" in str(table.title)
-    first = [list(column.cells)[0] for column in table.columns][4:]
-    assert first == ["no", "group", "group", "group", "group", "none", "none", "none"]
+    *_, first = [list(column.cells)[0] for column in table.columns]
+    assert first == "8 GB: no\n12 to 32 GB: group\n48 to 141 GB: none"
