@@ -92,21 +92,21 @@ def read_definitions(files: Iterable[Path], models_dir: Path) -> Definitions:
     """
     found = Definitions()
     templates: dict[str, Keys] = {}
+    installed = {file.parent.name: file for file in sorted(models_dir.glob(f"[!.]*/{ENTRY}"))}
     for file in files:
         if file == DEFAULT and not file.exists() and SHIPPED.exists():
             file = SHIPPED
         content = _read(file)
-        _add(found, file, content)
+        _add(found, file, content, installed)
         for key in ("matting", "policy", "rewriter"):
             if (keys := content.said.get(key)) is not None:
                 found.beside[key] = Definition(file, keys)
         templates |= content.templates
-    for file in sorted(models_dir.glob(f"*/{ENTRY}")):
-        name = file.parent.name
+    for name, file in installed.items():
         if name in OTHERS:
             _bring(found, file, name)
-        elif not name.startswith(".") and name not in found.models:
-            _add(found, file, _entry(file, name))
+        elif name not in found.models:
+            _add(found, file, _entry(file, name), installed)
     inherited = {id: _inherited(id, found, ()) for id in found.models}
     complete = {
         id: Definition(it.file, _with_templates(it.file, id, inherited[id], templates))
@@ -186,11 +186,11 @@ def complaints(file: Path, error: ValidationError, *where: str) -> Iterator[str]
         yield f"{file}: {path or 'the whole file'}: {problem['msg']}"
 
 
-def _add(found: Definitions, file: Path, content: _File) -> None:
+def _add(found: Definitions, file: Path, content: _File, installed: Keys) -> None:
     found.models.update({id: Definition(file, keys) for id, keys in content.models.items()})
     for name, preferences in content.names.items():
         for model in preferences:
-            if model not in found.models:
+            if model not in found.models and model not in installed.keys() - OTHERS.keys():
                 raise RegistryError(f"{file}: names.{name}: there is no model '{model}' in models")
         earlier = found.names.get(name, [])
         found.names[name] = preferences + [id for id in earlier if id not in preferences]

@@ -26,6 +26,7 @@ from server.commands.options import (
     Weights,
     one_line_errors,
 )
+from server.commands.tables import amount
 
 app = typer.Typer()
 _OTHERS = f"what weights files name beside models: {', '.join(OTHERS)}"
@@ -182,9 +183,9 @@ def rm(
         for name in lora or ():
             require_lora(loras, name)
         for name in dict.fromkeys(names or ()):
-            say(f"{name}: {remove(models_dir, name) / 1e9:.2f} GB freed")
+            say(f"{name}: {amount(remove(models_dir, name))} freed")
         for name in dict.fromkeys(lora or ()):
-            say(f"{LORAS}/{name}: {remove_lora(loras, name) / 1e9:.2f} GB freed")
+            say(f"{LORAS}/{name}: {amount(remove_lora(loras, name))} freed")
 
 
 @contextmanager
@@ -264,7 +265,7 @@ def _require(name: str, defined: Collection[str]) -> None:
 
 def say_installed(name: str, manifest: Manifest, models_dir: Path) -> None:
     """Tell of what is now in its place."""
-    say(f"{name}: {manifest.size / 1e9:.2f} GB in {models_dir / name}")
+    say(f"{name}: {amount(manifest.size)} in {models_dir / name}")
 
 
 def say(text: str) -> None:

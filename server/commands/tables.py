@@ -15,11 +15,11 @@ def models_table(registry: Registry) -> Table:
     for id, spec in registry.models.items():
         place = registry.path(id)
         is_here = registry.installed(id)
-        installed = f"[green]{_amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
+        installed = f"[green]{amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
         table.add_row(id, installed, state_of(place) if is_here else "", spec.source, spec.dtype)
     for name, other in registry.others.items():
         place, is_here = other.folder, other.installed
-        installed = f"[green]{_amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
+        installed = f"[green]{amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
         table.add_row(name, installed, state_of(place) if is_here else "", other.source, "")
     return table
 
@@ -31,7 +31,7 @@ def loras_table(registry: Registry) -> Table:
         file = require_lora(registry.loras, name)
         state = "has a manifest" if manifest_of(file) else "no manifest"
         made_for = ", ".join(sorted(registry.loras.bases(name) or ()))
-        table.add_row(name, _amount(size_of(file)), state, made_for)
+        table.add_row(name, amount(size_of(file)), state, made_for)
     return table
 
 
@@ -47,5 +47,6 @@ def names_table(registry: Registry) -> Table:
     return table
 
 
-def _amount(size: int) -> str:
+def amount(size: int) -> str:
+    """Bytes, in the unit that suits them."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -102,6 +102,17 @@ def test_a_model_brings_its_own_entry(base: Path, tmp_path: Path) -> None:
     assert list(registry.models) == ["sdxl", "demo", "mine"]
 
 
+def test_a_weights_file_may_name_a_model_that_brings_its_own_entry(
+    base: Path, tmp_path: Path
+) -> None:
+    installed(tmp_path / "m", "mine", models={"mine": {"like": "sdxl", "source": "."}})
+    file = write(tmp_path / "mine", names={"dall-e-3": ["mine"]})
+    assert Registry([base, file], tmp_path / "m").resolve("dall-e-3") == "mine"
+    with pytest.raises(RegistryError, match="names.dall-e-3: there is no model 'matting'"):
+        installed(tmp_path / "m", "matting", matting=".")
+        Registry([base, write(tmp_path / "mine", names={"dall-e-3": ["matting"]})], tmp_path / "m")
+
+
 def test_weights_yaml_counts_where_it_defines_the_model(base: Path, tmp_path: Path) -> None:
     own = {"models": {"sdxl": entry(".") | {"dtype": "float16"}}, "names": {"dall-e-3": ["sdxl"]}}
     installed(tmp_path / "m", "sdxl", **own)

@@ -50,7 +50,7 @@ def refused(result: Result, says: str) -> None:
 def test_import_verify_rm(run: Run) -> None:
     result = run("import", "download", "--as", "tiny")
     assert result.exit_code == 0, result.output
-    assert "tiny: 0.00 GB in models/tiny" in result.output
+    assert "tiny: 0.5 MB in models/tiny" in result.output
     assert run("verify", "tiny").output == "tiny: intact\n"
     file = Path("models/tiny/unet/config.json")
     file.write_text("[]")
@@ -127,11 +127,11 @@ def test_loras_are_taken_in_verified_and_carried(run: Run, tmp_path: Path) -> No
     Path("odd.safetensors").write_bytes(tensors(100, 1))
     run("import", "download", "--as", "tiny")
     told = run("import", "odd.safetensors", "--as", "odd", "--lora", "--base", "tiny")
-    assert told.output == "odd: 0.00 GB in models/loras/odd\n"
+    assert told.output == "odd: 0.0 MB in models/loras/odd\n"
     assert "loras/odd: intact\n" in run("verify").output
     assert run("bundle", "tiny", "--lora", "odd", "-o", "b.tar").exit_code == 0
     told = run("unbundle", "b.tar", "--models-dir", "there")
-    assert "loras/odd: 0.00 GB in there/loras/odd" in told.output
+    assert "loras/odd: 0.0 MB in there/loras/odd" in told.output
     assert Path("there/loras/odd.yaml").read_text() == "base:\n- tiny\n"
     Path("there/loras/odd.safetensors").write_bytes(tensors(100, 2))
     result = run("verify", "--models-dir", "there")
@@ -165,7 +165,7 @@ def test_a_rewriter_is_carried_verified_and_removed_like_a_model(run: Run, write
     assert run("bundle", "tiny", "rewriter", "-o", "b.tar", *BOTH).exit_code == 0
     there = ("--models-dir", "there")
     told = run("unbundle", "b.tar", *there).output
-    assert told == "tiny: 0.00 GB in there/tiny\nrewriter: 0.00 GB in there/rewriter\n"
+    assert told == "tiny: 0.5 MB in there/tiny\nrewriter: 0.0 MB in there/rewriter\n"
     assert "rewriter: intact\n" in run("verify", *there).output
     assert run("verify", "rewriter", *there).output == "rewriter: intact\n"
     (row,) = (it for it in run("models", *there).output.splitlines() if "rewriter" in it)
@@ -201,7 +201,7 @@ def test_rm_deletes_all_that_was_named_or_nothing(run: Run) -> None:
     refused(run("rm"), "name what is to be deleted")
     assert Path("models/tiny").is_dir() and Path("models/loras/odd.safetensors").is_file()
     told = run("rm", "tiny", "--lora", "odd")
-    assert told.output == "tiny: 0.00 GB freed\nloras/odd: 0.00 GB freed\n"
+    assert told.output == "tiny: 0.5 MB freed\nloras/odd: 0.0 MB freed\n"
     assert [it.name for it in Path("models").iterdir()] == ["loras"]
     left = sorted(it.name for it in Path("models/loras").iterdir() if it.is_file())
     assert left == ["even.manifest.json", "even.safetensors"]
@@ -213,7 +213,7 @@ def test_a_rewriter_of_the_hub_s_is_taken_in_from_here(run: Run, writer: Path) -
     files = ("--weights", "weights.yaml", "--weights", "hub.yaml")
     (writer / "README.md").write_text("# Writer")
     told = run("import", "writer", "--as", "rewriter", *files)
-    assert told.output == "rewriter: 0.00 GB in models/rewriter\n"
+    assert told.output == "rewriter: 0.0 MB in models/rewriter\n"
     here = sorted(it.name for it in Path("models/rewriter").iterdir() if it.name[0] != ".")
     assert here == ["config.json", "manifest.json", "model.safetensors"]
     assert run("verify", "rewriter", *files).output == "rewriter: intact\n"
