@@ -232,6 +232,10 @@ def _cases() -> list[dict[str, Any]]:
             f'darkroom_queue_wait_seconds_bucket{{{at},le="120.0"}}': "0+9x60",
             f'darkroom_queue_wait_seconds_bucket{{{at},le="+Inf"}}': "0+9x60",
         },
+        "DarkroomRewriterFails": {
+            f'darkroom_rewrites_total{{{at},outcome="done"}}': "0+1x60",
+            f'darkroom_rewrites_total{{{at},outcome="timeout"}}': "0+2x60",
+        },
         "DarkroomIsFull": {f'darkroom_device_busy_seconds_total{{{at},device="a"}}': "0+60x180"},
     }
     in_order = {
@@ -240,6 +244,8 @@ def _cases() -> list[dict[str, Any]]:
         f'darkroom_refusals_total{{{at},reason="queue_images"}}': "0x60",
         f'darkroom_device_busy_seconds_total{{{at},device="a"}}': "0+50x60",
         f'darkroom_device_images_total{{{at},device="a"}}': "0+3x60",
+        f'darkroom_rewrites_total{{{at},outcome="done"}}': "0+2x60",
+        f'darkroom_rewrites_total{{{at},outcome="timeout"}}': "0+1x60",
         f'darkroom_jobs_total{{{at},outcome="lost"}}': "0x60",
         f'darkroom_device_worker_deaths_total{{{at},device="a"}}': "0x20 1x40",
         f"darkroom_ready{{{at}}}": "1x60",
