@@ -121,7 +121,8 @@ async def check_large_messages(fleet: Fleet, in_peace: bytes) -> None:
 async def check_cancelling(fleet: Fleet) -> None:
     spent: list[tuple[str, float]] = []
     tell = lambda job, seconds: spent.append((job.id, seconds))  # noqa: E731
-    running = fleet.submit([LONG], spent=tell)[0]
+    # Longer than a worker may take to tell what it has done: once a second.
+    running = fleet.submit([replace(LONG, steps=3_000)], spent=tell)[0]
     before = fleet.status().devices[0].busy_s
     await until(lambda: fleet.status().devices[0].lanes == 1)
     await until(lambda: fleet.status().devices[0].busy_s > before)
