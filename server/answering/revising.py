@@ -17,7 +17,7 @@ from server.prompts.rewriting import Wish
 from server.reading.contract import ImageRequest
 from server.services import Services
 
-_ENDS = " .,;。,;"
+_ENDS = " .,;。\uff0c\uff1b"
 """How a prompt may end that a template goes on with."""
 
 

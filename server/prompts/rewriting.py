@@ -61,8 +61,9 @@ _THOUGHT = re.compile(r"<think>.*?</think>", re.S)
 _FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", re.S)
 _LABEL = re.compile(
     r"^(?:here(?: is|['’]s)[^:\n]{0,80}:|"
-    r"\W{0,3}(?:the )?(?:(?:new|revised|rewritten|final|image) )*(?:prompt|description)\W{0,3}[::]|"
-    r"(?:新的?|改写后的?)?提示词[::])\s*",
+    r"\W{0,3}(?:the )?(?:(?:new|revised|rewritten|final|image) )*(?:prompt|description)\W{0,3}"
+    r"[:\uff1a]|"
+    r"(?:新的?|改写后的?)?提示词[:\uff1a])\s*",
     re.I,
 )
 _QUOTES = ('""', "''", "“”", "‘’", "「」")

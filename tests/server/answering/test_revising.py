@@ -14,10 +14,13 @@ import yaml
 from starlette.testclient import TestClient
 
 from pipelines.registry import Registry
+from pipelines.wording import Templates
+from server.answering.revising import dressed
 from server.app import create_app
 from server.callers.ledger import FILE
 from server.config import Config
 from server.prompts.rewriter import Outcome
+from server.prompts.rewriting import Wish
 from tests.server.chat_server import ChatServer, chat_server, message
 from tests.server.conftest import WEIGHTS
 from tests.server.fakes import FakeFleet
@@ -324,3 +327,10 @@ def test_a_few_are_asked_at_once_and_the_others_wait_their_turn(
             thread.join(60)
     assert answers == [200] * 12
     assert len(chat.asked) == 12
+
+
+@pytest.mark.parametrize("end", ["", ",", "\uff0c", "\uff1b", "。"])
+def test_a_template_goes_on_where_the_prompt_ends(end: str) -> None:
+    templates = {"zh": Templates(vivid="{prompt}\uff0c鲜艳")}
+    wish = Wish(f"一只狐狸{end}", ("zh",), style="vivid")
+    assert dressed(wish, templates) == "一只狐狸\uff0c鲜艳"

@@ -90,6 +90,8 @@ def test_the_length_is_what_the_model_reads_and_never_less_than_the_prompt() -> 
         "```\nThree foxes.\n```",
         "```text\nThree foxes.```",
         "Prompt: Three foxes.",
+        "Prompt\uff1aThree foxes.",
+        "改写后的提示词\uff1aThree foxes.",
         "**Revised prompt:** Three foxes.",
         "Here is the rewritten prompt:\n\nThree foxes.",
         "Here's your prompt: Three foxes.",
