@@ -29,6 +29,7 @@ from server.keeping.links import Links, load_key
 from server.keeping.store import Store
 from server.metrics.metering import Metering
 from server.metrics.metrics import Metrics
+from server.prompts import languages
 from server.prompts.judging import judge_for
 from server.prompts.policy import policy_of
 from server.prompts.rewriter import rewriter_for
@@ -114,6 +115,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if services.aide:
         services.aide.start()
     await services.fleet.start()
+    services.threads.submit(languages.prepare)
     sweeper = asyncio.create_task(_keep_sweeping(services))
     try:
         yield

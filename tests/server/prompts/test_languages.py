@@ -1,4 +1,6 @@
-"""Languages are told by letters: exact between scripts, and silent within one."""
+"""Languages are told by their letters; within a script only what surely is another one."""
+
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,10 @@ ENGLISH = (
     "a red circle",
     "café in Zürich, jalapeño on a piñata",
     'a shop sign that says "欢迎光临"',
-    "Ein roter Kreis",  # no Latin letters are foreign to whoever reads some
+    "Ein Hund",  # too short to be sure
+    "tapas bar in Barcelona",
+    "Don Quixote and Sancho Panza",
+    "masterpiece, best quality, 1girl, solo, long hair, looking at viewer",
     "1girl, solo, 4k, 8k!!",
     "Москва skyline at night, oil painting, golden hour",
     "🦊",
@@ -18,6 +23,11 @@ ENGLISH = (
     "A",
     "a cat @ 家",
 )
+HARMLESS = [
+    line
+    for line in (Path(__file__).parent / "harmless.txt").read_text().splitlines()
+    if line.isascii()
+]
 FOREIGN = (
     "一个大的红色圆形",
     "窗台上的猫, 4k",
@@ -30,6 +40,15 @@ FOREIGN = (
     "עיגול אדום",
     "ένας κόκκινος κύκλος",
     "a 红色的大圆形在蓝色背景上",
+    "ein großer roter Kreis auf blauem Grund",
+    "un gato naranja en el espacio",
+    "une vieille femme assise dans un jardin",
+    "una donna con un vestito rosso sulla spiaggia",
+    "een oranje kat in de ruimte",
+    "duże czerwone koło na niebieskim tle",
+    "uzayda turuncu bir kedi",
+    "một vòng tròn lớn màu đỏ trên nền xanh",
+    "kucing oranye di luar angkasa",
 )
 
 
@@ -38,8 +57,14 @@ def test_what_is_mostly_latin_is_read_by_who_reads_english(prompt: str) -> None:
     assert reads(("en",), prompt)
 
 
+def test_names_and_rare_words_are_not_foreign() -> None:
+    """But for a prompt that is Latin, nearly all of it."""
+    assert len(HARMLESS) > 150
+    assert [it for it in HARMLESS if not reads(("en",), it)] == ["Magna cum laude diploma"]
+
+
 @pytest.mark.parametrize("prompt", FOREIGN)
-def test_other_letters_are_not(prompt: str) -> None:
+def test_other_languages_are_not(prompt: str) -> None:
     assert not reads(("en",), prompt)
 
 
@@ -49,6 +74,13 @@ def test_other_letters_are_not(prompt: str) -> None:
         (("en", "zh"), "一个大的红色圆形", True),
         (("en", "zh"), "窗台上的猫, 4k, photo", True),
         (("en", "zh"), "猫が窓辺で寝ている", False),
+        (("en", "zh"), "大きな赤い円、青い背景", False),
+        (("en", "zh"), "ein großer roter Kreis auf blauem Grund", False),
+        (("de",), "ein großer roter Kreis auf blauem Grund", True),
+        (("de",), "a large red circle on a blue background", False),
+        (("en", "de"), "a large red circle on a blue background", True),
+        (("pt-BR",), "uma mulher com vestido vermelho na praia", True),
+        (("tlh",), "ein großer roter Kreis auf blauem Grund", True),  # who knows
         (("en", "ja"), "猫が窓辺で寝ている", True),
         (("en", "zh"), "красный круг", False),
         (("ru",), "красный круг", True),
