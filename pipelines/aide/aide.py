@@ -40,15 +40,18 @@ Make = Callable[[], Tool]
 
 
 def tools_of(equip: Equip, device: str) -> Iterator[tuple[str, Make]]:
-    """Each model of an aide: its name, and what reads it. Another kind of question adds its own."""
-    if equip.writer is not None:
-        from pipelines.aide.writing import Writer
+    """Each model of an aide: its name, and what reads it. Another kind of question adds its own.
 
-        yield desk_of(Write((), 0)), partial(Writer, equip.writer, device)
+    Judges come first: without them nothing is made, without a writer everything is.
+    """
     for name, folder in equip.judges.items():
         from pipelines.aide.judging import Classifier
 
         yield desk_of(Judge(name, ())), partial(Classifier, folder, device)
+    if equip.writer is not None:
+        from pipelines.aide.writing import Writer
+
+        yield desk_of(Write((), 0)), partial(Writer, equip.writer, device)
 
 
 def desk_of(question: Question) -> str:
@@ -61,10 +64,16 @@ def desk_of(question: Question) -> str:
 
 
 class Desk:
-    """One model, and the questions that wait for it."""
+    """One model, and the questions that wait for it.
 
-    def __init__(self, name: str, make: Make, say: Callable[[FromAide], None]) -> None:
-        self._name, self._make, self._say = name, make, say
+    `reading` is held by who reads its model: the library imports its parts when they are first
+    named, and two threads that do so at once find each other's halves.
+    """
+
+    def __init__(
+        self, name: str, make: Make, say: Callable[[FromAide], None], reading: Lock
+    ) -> None:
+        self._name, self._make, self._say, self._reading = name, make, say, reading
         self._waiting: SimpleQueue[tuple[Ask, float]] = SimpleQueue()
         self._wanted: set[str] = set()
         Thread(target=self._work, name=name, daemon=True).start()
@@ -83,7 +92,8 @@ class Desk:
 
         torch.set_grad_enabled(False)  # of this thread
         try:
-            tool = self._make()
+            with self._reading:
+                tool = self._make()
             self._say(Ready(self._name))
         except Exception as error:  # whatever a broken folder makes the library raise
             log.error("the %s could not be loaded: %s", self._name, error)
@@ -124,7 +134,10 @@ class Aide:
     def __init__(self, connection: Connection, equip: Equip, device: str) -> None:
         self._connection = connection
         self._lock = Lock()
-        self._desks = {name: Desk(name, make, self._say) for name, make in tools_of(equip, device)}
+        reading = Lock()
+        self._desks = {
+            name: Desk(name, make, self._say, reading) for name, make in tools_of(equip, device)
+        }
 
     def run(self) -> None:
         """Until the process ends: hear, and hand on."""

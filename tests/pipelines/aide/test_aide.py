@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pipelines.questions import Answered, Ask, Drop, Equip, Ready, Turn, Unanswered, Write, Written
+from tests.tiny_reader import reader
 from tests.tiny_writer import writer
 
 GO_ON = (Turn("user", "go on"),)
@@ -44,3 +45,10 @@ def test_it_answers_in_order_and_ends_with_its_server(tmp_path: Path) -> None:
         connection.send(Ask("forever", Write(GO_ON, 1_000_000), 600))
         connection.close()
         assert process.wait(60) == 0
+
+
+def test_two_models_are_read_one_after_the_other_the_judge_first(tmp_path: Path) -> None:
+    judges = {"prompts": reader(tmp_path / "reader")}
+    with aide(Equip("cpu", writer=writer(tmp_path / "writer"), judges=judges)) as (connection, _):
+        assert connection.recv() == Ready("judge prompts")
+        assert connection.recv() == Ready("writer")
