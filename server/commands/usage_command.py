@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +22,17 @@ from server.keeping.moments import moment
 
 app = typer.Typer()
 
-_NUMBERS = ("requests", "images", "megapixels", "steps", "device_seconds", "refusals")
+_BETWEEN, _NOTHING = " · ", "-"
+
+_NUMBERS = {
+    "requests": "requests",
+    "images": "images",
+    "megapixels": "MP",
+    "steps": "steps",
+    "device_seconds": "device s",
+    "refusals": "refused",
+}
+"""What is counted, and its heading where 80 columns must do."""
 
 
 @app.command()
@@ -63,13 +74,14 @@ def _columns(by: str) -> list[Column]:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Total]) -> Table:
-    table = Table(*columns)
-    for name in _NUMBERS:
-        table.add_column(name.replace("_", " "), justify="right")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(_BETWEEN.join(columns), overflow="fold")
+    for heading in _NUMBERS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         numbers = (getattr(row, name) for name in _NUMBERS)
         told = [f"{it:,.1f}" if isinstance(it, float) else f"{it:,}" for it in numbers]
-        table.add_row(*(Text(value or "") for value in row.of), *told)
+        table.add_row(Text(_BETWEEN.join(value or _NOTHING for value in row.of)), *told)
     return table
 
 

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ NUMBERS = ["requests", "images", "megapixels", "steps", "device_seconds", "refus
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     def run(*arguments: str) -> Result:
-        environment = {"COLUMNS": "160", "DARKROOM_DATA_DIR": str(tmp_path)}
+        environment = {"COLUMNS": "80", "DARKROOM_DATA_DIR": str(tmp_path)}
         return CliRunner().invoke(app, ["usage", *arguments], env=environment)
 
     return run
@@ -35,15 +36,18 @@ def ledger(tmp_path: Path) -> Ledger:
 def test_a_table_beside_a_server_that_writes(run: Run, ledger: Ledger) -> None:
     result = run("--by", "key,model")
     assert result.exit_code == 0, result.output
-    rows = [
-        [cell.strip() for cell in line.split("│")[1:-1]]
-        for line in result.output.splitlines()
-        if "│" in line
+    rows = [re.split("  +", line.strip()) for line in result.output.splitlines()]
+    assert rows[3:-1] == [
+        ["[red]alice · demo", "1", "1,200", "600.0", "9,600", "1,800.0", "0"],
+        ["bob · -", "0", "0", "0.0", "0", "0.0", "1"],
     ]
-    assert rows == [
-        ["[red]alice", "demo", "1", "1,200", "600.0", "9,600", "1,800.0", "0"],
-        ["bob", "", "0", "0", "0.0", "0", "0.0", "1"],
-    ]
+
+
+def test_nothing_is_cut_where_it_is_narrow(run: Run, ledger: Ledger) -> None:
+    ledger.refuse(replace(REFUSAL, error="content_policy_violation"))
+    text = run("--by", "day,key,model,name,error").output
+    assert "content_policy_violation" in text and "…" not in text
+    assert "1,800.0" in text and max(map(len, text.splitlines())) <= 80
 
 
 def test_csv(run: Run, ledger: Ledger, tmp_path: Path) -> None:
