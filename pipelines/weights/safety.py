@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipelines.weights.layout import INDEX, PICKLED, components, needed, needed_
 from pipelines.weights.manifest import WeightsError, files_of, require_plain
 
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
+_LIBRARIES = ("diffusers", "transformers")
 _HEADER_LIMIT = 100_000_000
 """Bytes; what the safetensors library itself accepts."""
 
@@ -67,6 +69,15 @@ def _check_components(folder: Path, index: dict[str, Any]) -> None:
             raise WeightsError(f"{folder / INDEX} names {component}, which is not there")
         if (folder / component / f"{library}.py").exists():
             raise WeightsError(f"{component} is defined by code beside the weights: {library}.py")
+        if library not in _LIBRARIES and not _is_of_diffusers(library):
+            raise WeightsError(f"{component} is defined by code that is not there: {library}")
+
+
+def _is_of_diffusers(package: str) -> bool:
+    """Whether a pipeline's own components may come from there; diffusers is not imported."""
+    found = find_spec("diffusers")
+    places = (found and found.submodule_search_locations) or ()
+    return any((Path(place) / "pipelines" / package / "__init__.py").is_file() for place in places)
 
 
 def _files(folder: Path, *endings: str) -> Iterator[Path]:

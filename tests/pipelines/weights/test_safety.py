@@ -55,10 +55,16 @@ def test_what_refers_to_code_or_pickles(
 
 def test_a_component_that_is_code_beside_the_weights(folder: Path) -> None:
     change(folder / "model_index.json", unet=["my_unet", "UNet"])
-    require_harmless(folder)
+    with pytest.raises(WeightsError, match="code that is not there: my_unet"):
+        require_harmless(folder)
     (folder / "unet" / "my_unet.py").touch()
     with pytest.raises(WeightsError, match="my_unet.py"):
         require_harmless(folder)
+
+
+def test_a_component_of_a_pipeline_of_diffusers(folder: Path) -> None:
+    change(folder / "model_index.json", unet=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    require_harmless(folder)
 
 
 def test_no_pipeline(tmp_path: Path) -> None:
