@@ -70,7 +70,7 @@ def _as_source(value: object) -> object:
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: Annotated[dict[ModelId, Keys], Field(min_length=1)] = {}
+    models: dict[ModelId, Keys] = {}
     names: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     matting: Annotated[_Source, BeforeValidator(_as_source)] | None = None
     policy: Keys | None = None

@@ -1,7 +1,10 @@
 """The registry as tables for the terminal. Draws, and decides nothing."""
 
+from pathlib import Path
+
 from rich.table import Table
 
+from pipelines.others import HUB
 from pipelines.registry import Registry
 from pipelines.weights.lora_manifests import manifest_of, require_lora
 from pipelines.weights.staging import size_of
@@ -10,18 +13,22 @@ from pipelines.weights.verify import state_of
 
 def models_table(registry: Registry) -> Table:
     """All that is defined: where it comes from, and whether it is here, and as it was."""
-    headings = ("model", "installed", "files", "source", "dtype")
-    table = Table(*headings, title="Models", title_justify="left")
+    table = Table("model", "installed", "files", title="Models", title_justify="left")
+    table.add_column("source", overflow="fold")
     for id, spec in registry.models.items():
-        place = registry.path(id)
-        is_here = registry.installed(id)
-        installed = f"[green]{amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
-        table.add_row(id, installed, state_of(place) if is_here else "", spec.source, spec.dtype)
+        table.add_row(id, *_installed(registry.path(id), spec.source, registry.installed(id)))
     for name, other in registry.others.items():
-        place, is_here = other.folder, other.installed
-        installed = f"[green]{amount(size_of(place))}[/]" if is_here else "[dim]no[/]"
-        table.add_row(name, installed, state_of(place) if is_here else "", other.source, "")
+        table.add_row(name, *_installed(other.folder, other.source, other.installed))
     return table
+
+
+def _installed(place: Path, source: str, is_here: bool) -> tuple[str, str, str]:
+    """How large it is here, in what state, and where it comes from."""
+    if not source.startswith(HUB):
+        source = str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
+    if not is_here:
+        return "[dim]no[/]", "", source
+    return f"[green]{amount(size_of(place))}[/]", state_of(place), source
 
 
 def loras_table(registry: Registry) -> Table:

@@ -113,7 +113,6 @@ BACKWARDS = {"smallest": 9, "largest": 8, "multiple": 1}
         ({"models": {"m": GOOD}, "names": {"n": []}}, "names.n"),
         ({"models": {"../m": GOOD}}, "models.../m"),
         ({"models": {"m": GOOD | {"native": BACKWARDS}}}, "smallest is above"),
-        ({"models": {}}, "models"),
         ({"model": {}}, "model"),
         ("[1, 2]", "the whole file"),
         ("a: [", "is not YAML"),
