@@ -69,7 +69,7 @@ _ATTRIBUTES: Mapping[str, Callable[[str], Any]] = {
     "admin": lambda text: {"true": True, "false": False}[text],
     "policy": str,
 }
-_ATTRIBUTE = re.compile(rf"\s+({'|'.join(_ATTRIBUTES)})=(\S*)$")
+_ATTRIBUTE = re.compile(r"\s+([\w-]+)=(\S*)$")
 
 
 def split_attributes(text: str) -> tuple[str, dict[str, Any]]:
@@ -77,6 +77,8 @@ def split_attributes(text: str) -> tuple[str, dict[str, Any]]:
     attributes: dict[str, Any] = {}
     while found := _ATTRIBUTE.search(text):
         name, value = found.groups()
+        if name not in _ATTRIBUTES:
+            raise ConfigError(f"there is no {name}=; there are {', '.join(_ATTRIBUTES)}")
         try:
             attributes[name.replace("-", "_")] = _ATTRIBUTES[name](value)
         except (KeyError, ValueError):

@@ -72,7 +72,7 @@ def test_with_no_keys_anyone_may_ask() -> None:
         ("a key with spaces\n", "line 1"),
         ("one\n# x\nalice:\n", "line 3"),
         ("alice:one\nbob:one\n", "line 2.*already above"),
-        ("alice:one wieght=2\n", "line 1"),
+        ("alice:one wieght=2\n", "line 1: there is no wieght=; there are weight, "),
         ("\nalice:one weight=-1\n", "line 2: weight"),
         ("alice:one priority=huge\n", "line 1: priority"),
     ],
