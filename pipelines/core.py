@@ -74,6 +74,12 @@ class Job:
     moderation: Strictness | None = None
     """How strictly its image is judged by the content policy; None: not at all."""
 
+    @property
+    def steps_run(self) -> int:
+        """How many of its steps are run: work on a picture runs `strength` of them."""
+        whole = self.task in ("text2img", "edit")
+        return self.steps if whole else max(1, int(self.steps * self.strength))
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:

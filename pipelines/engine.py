@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from traceback import format_exception
 from typing import Any
 
 from pipelines.core import Image, Job, JobCancelled, JobError, JobFailed, Preview
@@ -20,6 +21,7 @@ from pipelines.render import render
 from pipelines.scheduling.policy import Policy
 from pipelines.scheduling.pulse import Pulse
 from pipelines.scheduling.stopwatch import Stopwatch
+from pipelines.scheduling.trouble import forget_frames, require_device
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Engine:
         if chosen:
             self._pulse.beat(self._policy.predicted(chosen))
             for parked, answer in self.passes.run(chosen):
+                self._pulse.go_on()
                 self._resume(parked.lane, answer)
         if not self._lanes:
             self._pulse.rest()
@@ -92,9 +95,9 @@ class Engine:
         for job, arrived in list(self._waiting.values()):
             try:
                 model = self._resident(job)
-            except JobError as error:
+            except Exception as error:  # whatever its files are like: it is this job's alone
                 del self._waiting[job.id]
-                self._report(job.id, error)
+                self._report(job.id, _as_job_error(job, error))
                 continue
             if model is not None:
                 del self._waiting[job.id]
@@ -114,6 +117,7 @@ class Engine:
         show = partial(self._report, job.id)
         lane = Lane(job, lambda lane: render(lane, model, show), arrived)
         self._lanes[job.id] = lane
+        self._pulse.begin()
         self._resume(lane)
 
     def _parked(self) -> list[Parked]:
@@ -139,19 +143,22 @@ class Engine:
         if not lane.ended:
             return
         del self._lanes[lane.job.id]
-        if lane.image:
+        if lane.failure is not None:
+            error = _as_job_error(lane.job, lane.failure)
+            error.device_seconds = lane.device_seconds
+            self._report(lane.job.id, error)
+        elif lane.image is not None:
             self._watch.settle(0)  # its pixels are here: no pass is running any more
             self.passes.fitted(lane)
             outcome = replace(lane.image, device_seconds=lane.device_seconds)
             self._report(lane.job.id, outcome)
-        else:
-            error = _as_job_error(lane.job, lane.failure)
-            error.device_seconds = lane.device_seconds
-            self._report(lane.job.id, error)
 
 
-def _as_job_error(job: Job, error: BaseException | None) -> JobError:
-    if isinstance(error, JobError):
-        return error
-    log.error("job %s (%s, %s) failed", job.id, job.model, job.task, exc_info=error)
-    return JobFailed(f"{type(error).__name__}: {error}")
+def _as_job_error(job: Job, error: BaseException) -> JobError:
+    """What is told of a failure, without the memory that it holds. Raises DeviceLost."""
+    require_device(error)
+    if not isinstance(error, JobError):
+        told = "".join(format_exception(error))
+        log.error("job %s (%s, %s) failed:\n%s", job.id, job.model, job.task, told)
+    forget_frames(error)
+    return error if isinstance(error, JobError) else JobFailed(f"{type(error).__name__}: {error}")

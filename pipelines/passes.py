@@ -13,7 +13,7 @@ from pipelines.lanes.lanes import Lane
 from pipelines.lanes.rendezvous import Call
 from pipelines.scheduling.policy import Policy
 from pipelines.scheduling.stopwatch import Stopwatch
-from pipelines.scheduling.trouble import DeviceLost, is_device_lost, is_out_of_memory
+from pipelines.scheduling.trouble import forget_frames, is_out_of_memory, require_device
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Parked:
         self.key, self.rows, self.stage, self.alone = call.key, call.rows, call.stage, call.alone
         self.steps_left, self.arrived = lane.steps_left, lane.arrived
         self.caller, self.weight, self.priority = job.caller, job.weight, job.priority
-        self.awaited = job.previews > 0 and lane.steps_left == job.steps
+        self.awaited = job.previews > 0 and not lane.begun
 
 
 @dataclass(slots=True)
@@ -69,8 +69,7 @@ class Passes:
         try:
             answers = self._together(chosen)
         except Exception as error:
-            if is_device_lost(error):
-                raise DeviceLost(str(error)) from error
+            require_device(error)
             if len(chosen) == 1:
                 return [(chosen[0], self._last_resort(chosen[0], error))]
             if is_out_of_memory(error):
@@ -106,7 +105,7 @@ class Passes:
         """One call that failed alone: with other models gone, then in tiles; or its exception."""
         if not is_out_of_memory(error):
             return error
-        error.__traceback__ = None  # its frames hold what the pass had allocated
+        forget_frames(error)
         for small, worth_trying in ((False, self._make_room), (True, parked.call.at.can_be_small)):
             try:
                 if worth_trying():
@@ -118,11 +117,13 @@ class Passes:
 
     def _does_not_fit(self, parked: Parked, error: Exception) -> DoesNotFit:
         job = parked.lane.job
-        width, height = self._fitted.get(job.model) or _half(job.width, job.height)
+        width, height = self._fitted.get(job.model, (job.width, job.height))
+        if width * height >= job.width * job.height:
+            width, height = _half(job.width, job.height)
         log.error("job %s, %dx%d, does not fit: %s", job.id, job.width, job.height, error)
         return DoesNotFit(width, height)
 
 
 def _half(width: int, height: int) -> tuple[int, int]:
-    """Half of the pixels: a guess, where nothing of the model was ever made here."""
+    """Half of the pixels: a guess, where nothing smaller of the model was ever made here."""
     return round(width / 2**0.5), round(height / 2**0.5)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipelines.core import Blocked, Image, Job, ModelUnavailable, Preview
-from pipelines.lanes.lanes import Lane, fork
+from pipelines.lanes.lanes import Lane, forked
 from pipelines.models.loader import Resident
 from pipelines.preview import Estimator, due
 from pipelines.reading import Reading
@@ -16,8 +16,14 @@ from pipelines.tasks import task
 
 def render(lane: Lane, model: Resident, show: Callable[[Preview], None]) -> Image:
     """Called inside the lane; `show` gets the previews that its job asked for."""
+    with forked(model.pipe_for(lane.job.task)) as pipe:
+        return _render(pipe, lane, model, show)
+
+
+def _render(pipe: Any, lane: Lane, model: Resident, show: Callable[[Preview], None]) -> Image:
     job = lane.job
-    pipe = fork(model.pipe_for(job.task))
+    if model.guard is not None:
+        vars(pipe)["safety_checker"] = None  # which would say nothing of what it does
     reading = Reading(pipe, job)
     estimator = Estimator(pipe) if job.previews else None
     shown = 0
@@ -41,8 +47,9 @@ def render(lane: Lane, model: Resident, show: Callable[[Preview], None]) -> Imag
 
 def _inspect(pixels: torch.Tensor, job: Job, model: Resident) -> None:
     """Raises Blocked for pixels that the content policy keeps back."""
-    if model.inspector and job.moderation:
-        model.inspector.check(pixels, job.moderation)
+    for judge in (model.guard, model.inspector):
+        if judge and job.moderation:
+            judge.check(pixels, job.moderation)
 
 
 def _may_be_seen(estimate: torch.Tensor, job: Job, model: Resident) -> bool:

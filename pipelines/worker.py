@@ -52,6 +52,7 @@ class Worker:
 
     def __init__(self, connection: Connection, begin: Begin, pulse: Pulse) -> None:
         self._connection = connection
+        self._pulse = pulse
         self._bell, self._rope = os.pipe()
         self._said_by = select.poll()
         for fd in (connection.fileno(), self._bell):
@@ -105,6 +106,7 @@ class Worker:
         except (EOFError, OSError):
             self._times.save(self._policy.curves, time.monotonic(), every_s=0)
             os._exit(0)  # the server is gone, and nobody waits for anything here
+        self._pulse.hear()
         return message
 
     def _wake(self) -> None:
@@ -140,7 +142,8 @@ class Worker:
         known = {key.partition(":")[0] for key in self._policy.curves.all()}
         for model in loaded:
             resident = self._pool.get(model)
-            if resident and known.isdisjoint(meeting.name for meeting in resident.meetings):
+            meetings = resident.meetings if resident else []
+            if meetings and known.isdisjoint(it.name for it in meetings):
                 for job in probes(model, self._specs[model]):
                     self._engine.submit(job)
 
@@ -218,11 +221,16 @@ def _own_device(begin: Begin) -> tuple[Begin, Hello]:
 def main(fd: int, pulse: int) -> None:
     """Hear `Begin`, answer `Hello`, work until the server is gone."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    connection = Connection(fd)
+    connection, alive = Connection(fd), Pulse(pulse)
+    alive.begin()  # until the first step: a device may not answer
     begin, hello = _own_device(connection.recv())
     connection.send(hello)
     _quiet_libraries()
-    Worker(connection, begin, Pulse(pulse)).run()
+    try:
+        Worker(connection, begin, alive).run()
+    except BaseException:
+        log.exception("the worker of %s ends", begin.device)
+        os._exit(1)  # at once: a thread that loads a model would be waited for, by its jobs too
 
 
 def _quiet_libraries() -> None:

@@ -31,6 +31,7 @@ def wear(module: torch.nn.Module, wanted: Worn) -> None:
     """
     if vars(module).get(_WORN, ()) == wanted:
         return
+    setattr(module, _WORN, None)  # until it does
     names = [name for name, _ in wanted]
     for layer in _layers(module):
         # Not `set_adapter`, which also goes through all weights to say what of them can be trained.

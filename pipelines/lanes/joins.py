@@ -43,6 +43,8 @@ _TIMESTEP = frozenset({"timestep"})
 _POSITIONS = frozenset({"img_ids", "txt_ids"})
 _TEXT = Join("input_ids", stage=Stage.ENCODE, remembers=True)
 _LATENTS = Join("z", stage=Stage.DECODE, method="decode", unused=frozenset({"generator"}))
+_PICTURES = Join(None, stage=Stage.ENCODE, method="encode")
+"""Pictures into latents, a call at a time: the answer is a distribution, which does not split."""
 ALONE = Join(None)
 
 JOINS: dict[str, Join] = {
@@ -74,6 +76,9 @@ DENOISERS = frozenset({"unet", "transformer", "transformer_2"})
 """Pipeline components that are called once or more a step."""
 
 
-def join_for(component: str, class_name: str) -> Join | None:
-    """How calls of a pipeline's component meet; None where lanes go straight through it."""
-    return JOINS.get(class_name, ALONE if component in DENOISERS else None)
+def joins_for(component: str, class_name: str) -> tuple[Join, ...]:
+    """How calls of a pipeline's component meet; none where lanes go straight through it."""
+    join = JOINS.get(class_name, ALONE if component in DENOISERS else None)
+    if join is None:
+        return ()
+    return (join, _PICTURES) if join.stage is Stage.DECODE else (join,)

@@ -6,7 +6,8 @@ of other lanes.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +30,9 @@ class Lane(greenlet):
         super().__init__(self._run)
         self.job = job
         self.arrived = arrived
-        self.steps_left = job.steps
+        self.steps_left = job.steps_run
+        self.begun = False
+        """Whether a step of it has ended."""
         self.device_seconds = 0.0
         self.wears: Worn = ()
         self.parked: Call | None = None
@@ -65,7 +68,7 @@ class Lane(greenlet):
         return self.parent.switch()
 
     def step_ended(self, steps_left: int) -> None:
-        self.steps_left = steps_left
+        self.steps_left, self.begun = steps_left, True
 
     def _enter(self, how: Callable[..., Any], *answer: Any) -> None:
         self.parked = None
@@ -86,6 +89,21 @@ def fork(pipe: "DiffusionPipeline") -> "DiffusionPipeline":
     mine = copy.copy(pipe)
     vars(mine)["scheduler"] = copy.deepcopy(pipe.scheduler)
     return mine
+
+
+@contextmanager
+def forked(pipe: "DiffusionPipeline") -> Iterator["DiffusionPipeline"]:
+    """A fork for as long as this lasts, and nothing of it then.
+
+    What stands in for its methods refers to it, in a circle: latents would stay in memory until
+    somebody looked for garbage.
+    """
+    mine = fork(pipe)
+    try:
+        yield mine
+    finally:
+        for part in (mine.scheduler, mine):
+            vars(part).clear()
 
 
 def _thread_state() -> tuple[bool, bool, bool]:

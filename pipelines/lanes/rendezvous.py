@@ -55,7 +55,7 @@ class Rendezvous:
 
     def __init__(self, name: str, module: torch.nn.Module, join: Join, memory: Memory) -> None:
         """`name` tells these weights from all others, on this machine, now and later."""
-        self.name = name
+        self.name = name if join.method == "forward" else f"{name}-{join.method}"
         self.join = join
         self._keys: dict[Hashable, str] = {}
         self._module: Any = module

@@ -74,4 +74,5 @@ def _values(curve: Curve) -> dict[str, object]:
 def _curve(values: Mapping[str, object]) -> Curve:
     curve = Curve(**values)  # type: ignore[arg-type]
     seconds = {int(rows): float(measured) for rows, measured in curve.seconds.items()}
-    return Curve(seconds, curve.cap, float(curve.row_bytes))
+    cap = None if curve.cap is None else int(curve.cap)
+    return Curve(seconds, cap, float(curve.row_bytes))

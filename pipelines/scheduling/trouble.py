@@ -1,5 +1,7 @@
 """What an exception from a device means: too little memory, or a device that is of no more use."""
 
+from collections.abc import Iterator
+
 import torch
 
 
@@ -25,3 +27,27 @@ def is_device_lost(error: BaseException) -> bool:
     return isinstance(error, torch.AcceleratorError) or (
         isinstance(error, RuntimeError) and "CUDA error" in str(error)
     )
+
+
+def require_device(error: BaseException) -> None:
+    """Raise DeviceLost where an error, or one that it came from, says that the device is lost."""
+    for each in _led_to(error):
+        if is_device_lost(each):
+            raise DeviceLost(str(each)) from error
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of the frames that an error, and those that it came from, went through.
+
+    They hold what was allocated in them, and are held by what is in them in turn.
+    """
+    for each in _led_to(error):
+        each.__traceback__ = None
+
+
+def _led_to(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those from which it came."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -89,7 +89,7 @@ def answered(request: Request, wanted: ImageRequest, made: Iterable[tuple[Job, I
             model=job.model,
             width=width,
             height=height,
-            steps=_steps_run(job),
+            steps=job.steps_run,
             device_seconds=image.device_seconds,
             prompt=wanted.prompt if services.config.keep_prompts else None,
         )
@@ -159,9 +159,3 @@ def _left(services: Services, caller: Caller, future: asyncio.Future[Image]) -> 
     # What is kept back was made.
     made = not future.cancelled() and isinstance(future.exception(), Blocked | None)
     services.limits.left(caller, made, time.monotonic())
-
-
-def _steps_run(job: Job) -> int:
-    """Work on a picture runs `strength` of the steps."""
-    whole = job.task in ("text2img", "edit")
-    return job.steps if whole else max(1, int(job.steps * job.strength))

@@ -47,7 +47,7 @@ class Estimates:
         """A job was made, and its share of the passes took so long."""
         if seconds <= 0:
             return
-        step = seconds / job.steps
+        step = seconds / job.steps_run
         self._steps.setdefault(_kind(job), _Mean()).add(step)
         self._pixels.setdefault(job.model, _Mean()).add(step / (job.width * job.height))
 
@@ -58,9 +58,9 @@ class Estimates:
     def work_s(self, job: Job) -> float:
         """By jobs like it; else by others of its model, in proportion to pixels; else a guess."""
         if (like := self._steps.get(_kind(job))) is not None:
-            return like.value * job.steps
+            return like.value * job.steps_run
         if (model := self._pixels.get(job.model)) is not None:
-            return model.value * job.width * job.height * job.steps
+            return model.value * job.width * job.height * job.steps_run
         return GUESS_S
 
     def load_s(self, model: str) -> float:

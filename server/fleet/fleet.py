@@ -215,9 +215,10 @@ class Fleet:
 
     def _add_devices(self, ids: Sequence[str]) -> None:
         """`auto` was answered: there is more than one device."""
-        for id in ids:
-            self._devices.append(Device(id))
-            self._launch(self._devices[-1])
+        found = [Device(id) for id in ids]
+        self._devices += found  # all of them: what they share is divided by their number
+        for device in found:
+            self._launch(device)
 
     def _finish(self, device: Device, job_id: str, outcome: Image | JobError) -> None:
         seconds, made = outcome.device_seconds, isinstance(outcome, Image)

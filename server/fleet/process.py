@@ -16,12 +16,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from math import inf
 from multiprocessing.connection import Connection
 from typing import Any
 
 from pipelines.messages import Begin, Finished, Shown, ToWorker
 from pipelines.questions import ToAide
-from pipelines.scheduling.pulse import Pulse
+from pipelines.scheduling.pulse import UNHEARD_S, Pulse
 
 Hear = Callable[[Any, bytes], None]
 """(message, the pixels that follow a `Finished` or `Shown`)."""
@@ -74,8 +75,8 @@ class ChildProcess:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._behind = 0
         self._lock = threading.Lock()
-        for work in (self._read, self._write):
-            threading.Thread(target=work, name=f"child-{self.pid}", daemon=True).start()
+        self._writer = self._thread(self._write)
+        self._thread(self._read)
         self.send(first)
 
     @property
@@ -94,6 +95,11 @@ class ChildProcess:
     def kill(self) -> None:
         """End the process at once, whatever it is doing; `ended` is called as for any other end."""
         self._process.kill()
+
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, name=f"child-{self.pid}", daemon=True)
+        thread.start()
+        return thread
 
     def _write(self) -> None:
         try:
@@ -118,7 +124,9 @@ class ChildProcess:
         self._outbox.put(None)
         self._process.kill()
         self._process.wait()
-        self._connection.close()
+        self._writer.join()
+        with self._lock:  # nobody is in the midst of sending
+            self._connection.close()
         self._tell(self._ended)
 
     def _tell(self, what: Callable[..., None], *args: object) -> None:
@@ -133,6 +141,8 @@ class WorkerProcess(ChildProcess):
 
     def __init__(self, begin: Begin, hear: Hear, ended: Callable[[], None]) -> None:
         self._pulse = Pulse()
+        self._told = -1  # the first word is heard before it has a pulse
+        self._heard, self._deaf_since = 0, inf
 
         def end() -> None:
             self._pulse.close()
@@ -144,6 +154,17 @@ class WorkerProcess(ChildProcess):
             self._pulse.close()
             raise
 
+    def send(self, message: ToWorker | ToAide) -> None:
+        """As for any other process; what it is told, it should hear."""
+        self._told += 1
+        super().send(message)
+
     def hangs(self, now: float) -> bool:
-        """Whether it is far beyond the time of its present pass, in seconds of `time.monotonic`."""
-        return self._pulse.overdue(now)
+        """Whether it is far beyond the time of its present pass, or has none and hears nothing.
+
+        To be asked again and again; `now` in seconds of `time.monotonic`.
+        """
+        heard = self._pulse.heard
+        if heard == self._told or heard != self._heard or not self._pulse.resting:
+            self._heard, self._deaf_since = heard, now
+        return self._pulse.overdue(now) or now - self._deaf_since > UNHEARD_S

@@ -21,12 +21,12 @@ def test_what_was_measured_of_the_other_passes_makes_a_shape(bench: Bench) -> No
         bench.policy.curves[f"{name}:1"].observe(1, seconds[stage])
     encoders = list(stages.values()).count(Stage.ENCODE)
     short, long = kinds_of(bench)
-    assert encoders == 2
-    alone = 0.5 + SHORT * STEP.at(1) + 0.125
+    assert encoders == 3, "two of texts, one of pictures"
+    alone = 0.75 + SHORT * STEP.at(1) + 0.125
     assert short.shape.alone_s(SHORT) == pytest.approx(alone)
     figures = simulate((short, long), [Arrival(0.0, short, ""), Arrival(100.0, long, "")])
     assert figures.images == 2
-    assert figures.mean == pytest.approx(0.625 + (SHORT + LONG) / 2 * STEP.at(1))
+    assert figures.mean == pytest.approx(0.875 + (SHORT + LONG) / 2 * STEP.at(1))
 
 
 def test_a_step_takes_what_it_is_set_to(bench: Bench) -> None:

@@ -1,14 +1,21 @@
 """The engine's promise: an image is what the bare pipeline makes, in whatever company."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import torch
 
+from pipelines import render
 from pipelines.core import Image, Job, JobCancelled, JobFailed
+from pipelines.lanes import lanes
+from pipelines.lanes.joins import Stage
 from pipelines.models.loader import Resident
+from pipelines.scheduling.pulse import Pulse
 from pipelines.scheduling.stopwatch import HostStopwatch, Measured
 from tests import tiny
 from tests.pipelines.conftest import Rig
@@ -167,6 +174,111 @@ def test_previews_come_before_the_image_and_change_nothing(
     assert np.abs(last.reshape(64, 64, 3) - rig.pixels(shown)).mean() > 0
     for job in (shown, *others):
         assert_same(rig.pixels(job), plain(job))
+
+
+def test_what_is_wrong_with_a_models_files_fails_its_jobs_alone(
+    rig: Rig, jobs: Jobs, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = jobs("sd")[0], jobs("flux")[0]
+    pool = rig.engine._pool
+    get = pool.get
+
+    def gone(model: str) -> Resident | None:
+        if model == bad.model:
+            raise FileNotFoundError("there a moment ago")
+        return get(model)
+
+    monkeypatch.setattr(pool, "get", gone)
+    rig.run(good, replace(bad, id="bad"))
+    assert isinstance(rig.outcomes["bad"], JobFailed)
+    assert_same(rig.pixels(good), plain(good))
+
+
+@pytest.mark.parametrize("end", ["made", "cancelled", "failed"])
+def test_nothing_of_a_job_stays_in_memory(
+    end: str, rig: Rig, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor until somebody looks for garbage: a device may be full long before that."""
+    job = replace(jobs("sd")[0], previews=1)
+    rig.run(job)  # what is imported once stays
+    held: list[weakref.ref[object]] = []
+    plainly = lanes.fork
+
+    def fork(pipe: Any) -> Any:
+        mine = plainly(pipe)
+        held.extend(map(weakref.ref, (mine, mine.scheduler, lanes.current_lane())))
+        return mine
+
+    def raises(pixels: torch.Tensor) -> Image:
+        held.append(weakref.ref(pixels))
+        raise ValueError("no")
+
+    def cancel(step: int) -> list[Job]:
+        if step == 5 and end == "cancelled":
+            rig.engine.cancel(end)
+        return []
+
+    monkeypatch.setattr(lanes, "fork", fork)
+    if end == "failed":
+        monkeypatch.setattr(render, "to_image", raises)
+    gc.collect()
+    gc.disable()
+    try:
+        rig.run(replace(job, id=end), late=cancel)
+        assert held
+        assert [ref() for ref in held if ref() is not None] == []
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("family", tiny.FIRST)
+def test_what_is_left_of_work_on_a_picture_is_known_before_it_begins(
+    family: str, rig: Rig, jobs: Jobs
+) -> None:
+    """Short work would wait behind longer work otherwise, for its first step."""
+    job = next(it for it in jobs(family) if it.task == "img2img")
+    left: list[int] = []
+
+    def look(step: int) -> list[Job]:
+        calls = rig.engine._parked()
+        left.extend(it.steps_left for it in calls if it.stage is Stage.DENOISE)
+        return []
+
+    rig.run(replace(job, steps=10, strength=0.3), late=look)
+    assert sorted({*left}) == list(range(1, left[0] + 1))
+    assert left[0] == 3
+
+
+class _Followed(Pulse):
+    """What was said of a worker, word by word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def begin(self) -> None:
+        self.said.append("begin")
+
+    def beat(self, predicted_s: float) -> None:
+        self.said.append("pass")
+
+    def go_on(self) -> None:
+        self.said.append("go on")
+
+    def rest(self) -> None:
+        self.said.append("rest")
+
+
+def test_whatever_may_hang_has_a_time_of_its_own(rig: Rig, jobs: Jobs) -> None:
+    """Many lanes go on one after the other: one time for all of them would be too short."""
+    rig.engine._pulse = pulse = _Followed()
+    first, second = jobs("sd")[:2]
+    rig.run(first, replace(second, steps=first.steps))
+    *work, last = pulse.said
+    assert work[:2] == ["begin", "begin"]
+    assert work.count("pass") == len(rig.passes)
+    assert work.count("go on") == sum(rig.passes)
+    assert last == "rest"
 
 
 class _Late(HostStopwatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines import render
 from pipelines.core import DoesNotFit, Image, Job
 from pipelines.lanes.joins import Stage
 from pipelines.lanes.rendezvous import Rendezvous
@@ -90,6 +91,18 @@ def test_a_decoder_that_does_not_fit_works_in_tiles(
     assert not decoder._module.use_tiling, "the next job is decoded whole again"
 
 
+def test_a_picture_is_encoded_in_the_room_of_idle_models_or_in_tiles(
+    rig: Rig, jobs: Jobs, plain: Plain, residents: dict[str, Resident], scarce: Any
+) -> None:
+    job = next(it for it in jobs("flux") if it.task == "img2img")
+    truth = plain(job)
+    encoder = next(it for it in residents["flux"].meetings if it.join.method == "encode")
+    scarce(encoder, lambda _: encoder._module.use_tiling)
+    rig.run(job)
+    assert same(rig, job, truth), "one tile is enough for it"
+    assert rig.engine._pool.resident == ["flux"]
+
+
 def test_what_a_failed_pass_held_is_free_again_before_the_next_try(
     rig: Rig, jobs: Jobs, residents: dict[str, Resident], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,10 +144,14 @@ def test_what_fits_in_no_way_fails_alone_and_says_what_would(
     assert same(rig, replace(good, id="beside"), truth)
 
 
+@pytest.mark.parametrize("fitted", [None, 64, 128])
 def test_without_any_experience_half_of_the_pixels_is_said(
-    rig: Rig, jobs: Jobs, residents: dict[str, Resident], scarce: Any
+    fitted: int | None, rig: Rig, jobs: Jobs, residents: dict[str, Resident], scarce: Any
 ) -> None:
+    """What is no smaller, and did fit once, helps nobody."""
     job = jobs("flux")[0]
+    if fitted is not None:
+        rig.run(replace(job, id="before", width=fitted, height=fitted, steps=1))
     scarce(meeting(residents["flux"], Stage.DENOISE), lambda _: False)
     rig.run(job)
     error = rig.outcomes[job.id]
@@ -152,6 +169,20 @@ def test_a_lost_device_ends_the_worker_not_the_job(
     with pytest.raises(DeviceLost):
         rig.run(jobs("flux")[0])
     assert rig.outcomes == {}
+
+
+def test_a_device_that_is_lost_in_a_lane_is_lost(
+    rig: Rig, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went wrong in a pass may come to light in whatever waits for the device next."""
+
+    def lost(pixels: torch.Tensor) -> Image:
+        raise ValueError("no pixels") from torch.AcceleratorError("CUDA error: unspecified")
+
+    monkeypatch.setattr(render, "to_image", lost)
+    with pytest.raises(DeviceLost):
+        rig.run(jobs("sd")[0])
+    assert rig.outcomes == {}, "it is run again elsewhere"
 
 
 def test_a_crowd_of_one_caller_does_not_hold_up_anothers_one(rig: Rig, jobs: Jobs) -> None:

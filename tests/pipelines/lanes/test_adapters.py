@@ -55,6 +55,17 @@ def test_exactly_those_and_at_their_scales(module: Module) -> None:
         assert torch.equal(worn(module, ("a", 1.0)), alone)
 
 
+def test_what_was_put_on_by_half_is_taken_off(
+    module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = worn(module)
+    with monkeypatch.context() as patched:
+        patched.setattr(module.second, "set_scale", None)
+        with pytest.raises(TypeError):
+            worn(module, ("a", 1.0))
+    assert torch.equal(worn(module), plainly)
+
+
 def test_those_that_have_weights_for_a_module(module: Module) -> None:
     wanted = (("a", 1.0), ("elsewhere", 1.0), ("c", 0.5))
     assert adapters.of(module, wanted) == (("a", 1.0), ("c", 0.5))

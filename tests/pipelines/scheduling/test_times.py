@@ -20,7 +20,13 @@ def test_times_survive(tmp_path: Path) -> None:
     assert Times(tmp_path, "cpu 2 torch 2").load().all() == {}
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"k": 1}', '{"k": {"seconds": {"x": 1}}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{", '{"k": 1}', '{"k": {"seconds": {"x": 1}}}'),
+        '{"k": {"seconds": {"1": 1.0}, "cap": "x"}}',
+    ],
+)
 def test_a_broken_file_is_as_good_as_none(tmp_path: Path, content: str) -> None:
     times = Times(tmp_path, "cpu")
     times.save(Curves(), now=1000.0)

@@ -29,6 +29,12 @@ def test_a_job_like_it(estimates: Estimates) -> None:
     assert estimates.work_s(replace(JOB, steps=8)) == 16.0
 
 
+def test_work_on_a_picture_by_the_steps_that_it_runs(estimates: Estimates) -> None:
+    retouched = replace(JOB, task="inpaint", steps=8, strength=0.25)
+    estimates.finished(retouched, 2.0)
+    assert estimates.work_s(replace(retouched, strength=1.0)) == 8.0
+
+
 def test_another_size_in_proportion_and_another_model_by_guess(estimates: Estimates) -> None:
     estimates.finished(JOB, 8.0)
     assert estimates.work_s(replace(JOB, width=128)) == 16.0

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import yaml
 
 from pipelines.core import Job, JobCancelled, ModelUnavailable, WorkerLost
+from pipelines.messages import Begin, Hello
 from pipelines.registry import Registry
 from server.config import Config
 from server.errors import Draining, NoDevice, QueueFull
@@ -232,7 +234,7 @@ def test_a_worker_that_hangs_is_replaced(registry: Registry) -> None:
         await until(lambda: fleet.status().ready)
         in_peace = await image(fleet, JOB)
         await until(lambda: fleet.status().devices[0].lanes == 0)  # what comes next is the next job
-        running = fleet.submit([replace(JOB, id="r", steps=1000)])[0]
+        running = fleet.submit([replace(JOB, id="r", steps=200)])[0]
         await until(lambda: fleet.status().devices[0].lanes == 1)
         pid = fleet.status().devices[0].pid
         assert pid is not None
@@ -280,6 +282,36 @@ def test_a_device_that_never_works_holds_up_no_other(registry: Registry) -> None
         assert fleet.status().ready
 
     with_fleet(story, registry, devices=("cpu", "cuda:99"))
+
+
+class _Silent:
+    """In the place of a worker process, where only what it is told counts."""
+
+    pid = 4711
+    begun: ClassVar[list[tuple[Begin, Callable[..., None]]]] = []
+
+    def __init__(self, begin: Begin, hear: Callable[..., None], ended: Callable[[], None]) -> None:
+        self.begun.append((begin, hear))
+        self.kill = ended
+
+    def hangs(self, now: float) -> bool:
+        return False
+
+
+def test_the_devices_that_auto_finds_share_the_hosts_memory(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.fleet.fleet.WorkerProcess", _Silent)
+    monkeypatch.setattr(_Silent, "begun", [])
+
+    async def story(fleet: Fleet) -> None:
+        ((_, hear),) = _Silent.begun
+        hear(Hello("cuda:0", ["cuda:1", "cuda:2", "cuda:3"]), b"")
+        others = [begin for begin, _ in _Silent.begun[1:]]
+        assert [begin.device for begin in others] == ["cuda:1", "cuda:2", "cuda:3"]
+        assert [begin.host_memory for begin in others] == [0.1] * 3, "the first divides its own"
+
+    with_fleet(story, registry, devices=("auto",), host_memory=0.4)
 
 
 def test_auto_finds_a_device(registry: Registry) -> None:

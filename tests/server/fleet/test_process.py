@@ -3,11 +3,14 @@
 import asyncio
 import os
 import sys
+import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from pipelines.messages import Begin, FromWorker
+from pipelines.messages import Begin, Cancel, FromWorker
+from pipelines.scheduling.pulse import UNHEARD_S
 from server.fleet.process import WorkerProcess
 
 BEGIN = Begin("cpu", {}, [], None)
@@ -59,6 +62,66 @@ def test_one_that_nobody_understands_is_ended(worker, says: str) -> None:
     """Or its jobs would wait for ever: nobody listens to it any more."""
     worker(f"connection.send_bytes({says}); time.sleep(60)")
     assert heard() == ["ended"]
+
+
+def test_one_that_does_not_hear_hangs(worker) -> None:
+    """Unless it is in a pass, which has a bound of its own."""
+    worker(
+        "from pipelines.scheduling.pulse import Pulse\n"
+        "pulse = Pulse(int(sys.argv[4]))\n"
+        "for does in ([], [pulse.hear], [pulse.hear, pulse.begin], [], [pulse.rest]):\n"
+        "    connection.recv()\n"
+        "    connection.send([do() for do in does])\n"
+        "time.sleep(60)"
+    )
+
+    async def run() -> None:
+        said: asyncio.Queue[FromWorker] = asyncio.Queue()
+        over = asyncio.Event()
+        process = WorkerProcess(BEGIN, lambda message, _: said.put_nowait(message), over.set)
+        moments = count(time.monotonic(), UNHEARD_S + 1)
+        for does in ("begins", "hears", "hears, and is in a pass", "is in a pass"):
+            await said.get()
+            assert hangs(process, next(moments)) == [False, False, False], does
+            process.send(Cancel("nobody"))
+        await said.get()
+        assert hangs(process, next(moments)) == [False, False, True]
+        process.kill()
+        await asyncio.wait_for(over.wait(), 20)
+
+    asyncio.run(run())
+
+
+def test_nobody_sends_by_a_connection_that_is_being_closed(worker) -> None:
+    """Whoever is in the midst of it would write into whatever is opened next."""
+    worker("connection.recv(); time.sleep(60)")
+    closed = []
+
+    async def run() -> None:
+        over = asyncio.Event()
+        process = WorkerProcess(BEGIN, lambda *_: None, over.set)
+        connection = process._connection
+
+        class Slow:
+            close = staticmethod(connection.close)
+
+            def send_bytes(self, data: bytes) -> None:
+                process.kill()
+                time.sleep(0.3)
+                closed.append(connection.closed)
+
+        process._connection = Slow()  # type: ignore[assignment]
+        process.send(Cancel("nobody"))
+        await asyncio.wait_for(over.wait(), 20)
+        assert connection.closed
+
+    asyncio.run(run())
+    assert closed == [False]
+
+
+def hangs(process: WorkerProcess, now: float) -> list[bool]:
+    """At a moment, and before and after the end of patience with one that does not hear."""
+    return [process.hangs(now + later) for later in (0, UNHEARD_S - 1, UNHEARD_S + 1)]
 
 
 def test_what_cannot_be_started_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
