@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.core import Strictness
-from pipelines.definitions import Definition, RegistryError, complaints
+from pipelines.definitions import Definition, RegistryError, Source, complaints
 
 Mode = Literal["off", "on", "strict"]
 Category = Literal[
@@ -67,9 +67,15 @@ class Thresholds(_Strict):
 
 
 class _Classifier(_Strict):
-    source: str
+    source: Source
     labels: dict[str, Category] = {}
     thresholds: Thresholds = Thresholds()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "_Classifier":
+        if not self.thresholds.low >= self.thresholds.auto >= self.thresholds.strict:
+            raise ValueError("thresholds: low must be the highest one, and strict the lowest")
+        return self
 
 
 class _Policy(_Strict):
@@ -119,14 +125,15 @@ class ContentPolicy:
 
 def is_safety_checker(folder: Path) -> bool:
     """Whether it is the one that comes with Stable Diffusion."""
-    return "StableDiffusionSafetyChecker" in _config(folder).get("architectures", ())
+    return "StableDiffusionSafetyChecker" in (_config(folder).get("architectures") or ())
 
 
 def labels_of(folder: Path) -> list[str]:
     """The names of a classifier's labels; none of one that cannot be read."""
     if is_safety_checker(folder):
         return list(NSFW)
-    return list(_config(folder).get("id2label", {}).values())
+    told = _config(folder).get("id2label")
+    return [str(it) for it in told.values()] if isinstance(told, dict) else []
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 Knows the layout of the files, not what the keys of an entry mean: that is `registry`.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Keys = dict[str, Any]
@@ -25,6 +26,10 @@ SINGLE = (".safetensors", ".gguf")
 """How a source ends that is one file."""
 NOT_INHERITED = frozenset({"source", "preload", "licence"})
 """What an entry does not take over from the one that it is `like`."""
+
+SPECIALISTS = ("inpaint", "edit", "variation")
+"""The keys of an entry that name a model for some work; where that is itself, so it is for an entry
+that is `like` it."""
 
 OTHERS: Mapping[str, tuple[str, ...]] = {
     "matting": ("matting",),
@@ -57,10 +62,21 @@ class Definitions:
     """What there is beside models: `matting`, `policy` and `rewriter`, see `others`."""
 
 
+def _found_by(source: str) -> str:
+    if not source or (source.startswith("hub:") and not _HUB.fullmatch(source)):
+        raise ValueError("must be hub:owner/name, or a path")
+    return source
+
+
+_HUB = re.compile(r"hub:\w[\w.-]*/\w[\w.-]*", re.ASCII)
+Source = Annotated[str, AfterValidator(_found_by)]
+"""Where weights come from."""
+
+
 class _Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str
+    source: Source
 
 
 def _as_source(value: object) -> object:
@@ -203,14 +219,16 @@ def _inherited(id: str, found: Definitions, asked_by: tuple[str, ...]) -> Keys:
     like = keys.pop("like", None)
     if like is None:
         return keys
-    if like not in found.models:
+    if not isinstance(like, str) or like not in found.models:
         raise RegistryError(f"{where}: there is no model '{like}' in models")
     if like in (id, *asked_by):
         raise RegistryError(f"{where}: '{id}' is like itself")
     base = _inherited(like, found, (id, *asked_by))
     if str(keys.get("source")).endswith(SINGLE):
         keys.setdefault("config", like)
-    return _overlaid({k: v for k, v in base.items() if k not in NOT_INHERITED}, keys)
+    itself = {key: id for key in SPECIALISTS if base.get(key) == like}
+    taken = {k: v for k, v in base.items() if k not in NOT_INHERITED}
+    return _overlaid(taken | itself, keys)
 
 
 def _with_templates(file: Path, id: str, keys: Keys, templates: dict[str, Keys]) -> Keys:
@@ -232,9 +250,24 @@ def _overlaid(base: Keys, keys: Keys) -> Keys:
     return both
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes no key twice, where the first one would count for nothing."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} is there twice,", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return node
+
+
 def _read(file: Path) -> _File:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise RegistryError(f"{file}: cannot be read: {error}") from error
     except yaml.YAMLError as error:

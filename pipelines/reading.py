@@ -19,6 +19,9 @@ from pipelines.tasks.arguments import parameters, text_length
 
 _CLIPS = frozenset({"CLIPTextModel", "CLIPTextModelWithProjection"})
 
+_TEXTS = ("prompt", "negative_prompt")
+"""The second one is not encoded without guidance."""
+
 Note = Callable[[str, int, int], None]
 """(text, its tokens, how many of them there is room for)."""
 
@@ -119,7 +122,8 @@ def _in_pieces(
 
     def encode_prompt(*args: Any, **kwargs: Any) -> Any:
         told = takes.bind(*args, **kwargs).arguments
-        texts = {name: told[name] for name in ("prompt", "negative_prompt") if told.get(name)}
+        used = _TEXTS if told.get("do_classifier_free_guidance", True) else _TEXTS[:1]
+        texts = {name: told[name] for name in used if told.get(name)}
         pieces = {name: cut(text, tokenizer) for name, text in texts.items()}
         names.update({piece: name for name, found in pieces.items() for piece in found})
         most = max(map(len, pieces.values()), default=1)

@@ -3,28 +3,30 @@
 Knows files and names, not tensors: nothing heavy is imported, and no weight is read.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from math import sqrt
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipelines.core import Task
 from pipelines.definitions import (
     ENTRY,
     OTHERS,
     SINGLE,
+    SPECIALISTS,
     Definition,
     Definitions,
     ModelId,
     RegistryError,
+    Source,
     complaints,
     read_definitions,
     read_entry,
 )
 from pipelines.lora_files import FOLDER, LoraFiles
 from pipelines.others import HUB, MATTING, check_other, others_of
+from pipelines.presets import NativeSize, Preset, Quality, Strength, Strict
 from pipelines.wording import Templates
 
 __all__ = [
@@ -39,77 +41,32 @@ __all__ = [
 ]
 
 Level = Literal["low", "medium", "high"]
+_WORK: Mapping[str, frozenset[Task]] = {
+    "inpaint": frozenset({"inpaint", "edit"}),
+    "edit": frozenset({"edit"}),
+    "variation": frozenset({"variation"}),
+}
+"""The tasks by which a model does what it is named for."""
 Offload = Literal["auto", "none", "text", "group"]
 Quantize = Literal["none", "auto", "float8", "int8", "nf4"]
 
 RESERVED = frozenset({*OTHERS, FOLDER})
 """Folders of what is there beside models, by which no model can be called."""
 
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 _PLAIN_TASKS: frozenset[Task] = frozenset({"text2img", "img2img", "inpaint"})
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NativeSize(_Strict):
-    """Where a model is good: `smallest`² to `largest`² pixels, sides a multiple of `multiple`, the
-    longer side at most `steepest` times the shorter one."""
-
-    smallest: int = Field(ge=8, le=8192)
-    largest: int = Field(ge=8, le=8192)
-    multiple: int = Field(ge=1, le=256)
-    steepest: float = Field(default=4.0, ge=1, le=64)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "NativeSize":
-        if self.smallest > self.largest:
-            raise ValueError("smallest is above largest")
-        return self
-
-    def nearest(self, width: int, height: int) -> tuple[int, int]:
-        """The native size, in pixels, nearest in area and aspect ratio to the one asked for."""
-        area = min(max(width * height, self.smallest**2), self.largest**2)
-        ratio = min(max(width / height, 1 / self.steepest), self.steepest)
-        return self._round(sqrt(area * ratio)), self._round(sqrt(area / ratio))
-
-    def _round(self, side: float) -> int:
-        return max(self.multiple, round(side / self.multiple) * self.multiple)
-
-
-class Preset(_Strict):
-    """What one quality level means for a model."""
-
-    steps: int = Field(ge=1, le=500)
-    guidance_scale: float = Field(ge=0, le=100)
-
-
-class Quality(_Strict):
-    """A preset for each quality level; `standard` and `auto` are medium, `hd` is high."""
-
-    low: Preset
-    medium: Preset
-    high: Preset
-
-
-class Strength(_Strict):
-    """How far a picture is left behind, from 0 (not at all) to 1: what `strength` is by default."""
-
-    inpaint: float = Field(default=1.0, gt=0, le=1)
-    edit: float = Field(default=0.8, gt=0, le=1)
-    variation: float = Field(default=0.6, gt=0, le=1)
-
-
-class ModelSpec(_Strict):
+class ModelSpec(Strict):
     """One entry under `models`."""
 
-    source: str
+    source: Source
     """A folder, or one `.safetensors` or `.gguf` file, relative to the file that defines the entry,
     or `hub:owner/name`."""
     config: str | None = None
     """Of one file: the id of a model, or a folder, with all that is not in the file. In a registry,
     the folder in either case."""
-    pipeline: str = "auto"
+    pipeline: Annotated[str, Field(pattern=r"^(auto|[A-Z][A-Za-z0-9]*)$")] = "auto"
     """A diffusers pipeline class, or `auto`: the one that the weights' model_index.json names."""
     dtype: Literal["float32", "bfloat16", "float16"]
     native: NativeSize
@@ -127,7 +84,7 @@ class ModelSpec(_Strict):
     """A model that was trained to remake a picture as it is told, and does it where installed."""
     variation: ModelId | None = None
     """A prior that reads a picture for this model, and makes its variations where installed."""
-    tasks: frozenset[Task] = _PLAIN_TASKS
+    tasks: Annotated[frozenset[Task], Field(min_length=1)] = _PLAIN_TASKS
     """What diffusers has pipelines for, with these weights."""
     references: int = Field(default=0, ge=0, le=15)
     """The most pictures that an edit looks at, beside the one that is edited."""
@@ -137,7 +94,7 @@ class ModelSpec(_Strict):
     """An SPDX identifier, or the name that its authors gave it."""
     memory: float | None = Field(default=None, gt=0)
     """GB on the device, roughly: the weights, and an image of the largest native size."""
-    languages: tuple[str, ...] = ("en",)
+    languages: Annotated[tuple[Language, ...], Field(min_length=1)] = ("en",)
     """Of prompts: ISO 639 codes, the one that it knows best first."""
     prompt_tokens: int | None = Field(default=None, ge=8)
     """What its text encoder reads of a prompt; None where nobody has said."""
@@ -237,6 +194,9 @@ class Registry:
         Where that is a single file, too, it is the folder of that one.
         """
         for id, spec in self.models.items():
+            if not spec.source.endswith(SINGLE) and self.path(id).is_file():
+                where = f"{self.files[id]}: models.{id}.source"
+                raise RegistryError(f"{where}: one file must be .safetensors or .gguf")
             if spec.source.endswith(SINGLE):
                 told, seen = spec.config, {id}
                 while told in self.models and self.models[told].source.endswith(SINGLE):
@@ -285,8 +245,9 @@ def _check_references(found: Definitions, models: dict[str, ModelSpec]) -> None:
         if id in RESERVED:
             where = f"{found.models[id].file}: models.{id}"
             raise RegistryError(f"{where}: is the name of something else, take another id")
-        for key in ("inpaint", "edit", "variation"):
-            named = getattr(spec, key)
+        for key in SPECIALISTS:
+            named, where = getattr(spec, key), f"{found.models[id].file}: models.{id}.{key}"
             if named is not None and named not in models:
-                where = f"{found.models[id].file}: models.{id}.{key}"
                 raise RegistryError(f"{where}: there is no model '{named}' in models")
+            if named not in (None, id) and not _WORK[key] & models[named].tasks:
+                raise RegistryError(f"{where}: '{named}' has no such task")

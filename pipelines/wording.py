@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipelines.definitions import Definition, RegistryError, complaints
+from pipelines.definitions import Definition, RegistryError, Source, complaints
 
 REWRITER = "rewriter"
 """The key of weights.yaml, and the folder for what it takes from the hub."""
@@ -34,7 +34,7 @@ class Templates(_Strict):
 
 
 class _Said(_Strict):
-    source: str | None = None
+    source: Source | None = None
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")] | None = None
     url: str | None = None
     model: Annotated[str, Field(min_length=1)] | None = None

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from pipelines.models.checkpoints import read_checkpoint
 from pipelines.models.equipment import dtype_on
 from pipelines.questions import Answer, Judge, Judged, Over, Question
-from pipelines.weights.verify import require_trusted
 
 _LONGEST = 512
 """Tokens of a window: what most of these models were made for."""
@@ -27,15 +27,12 @@ class Classifier:
         """Read it; raises WeightsError, and whatever the library raises."""
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        require_trusted(folder)
-        local = {"local_files_only": True, "trust_remote_code": False}
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, **local)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=getattr(torch, dtype_on(device)), use_safetensors=True, **local
+        dtype = getattr(torch, dtype_on(device))
+        self._model, self._tokenizer = read_checkpoint(
+            AutoModelForSequenceClassification, AutoTokenizer, folder, dtype, device
         )
-        self._model = model.eval().to(device)
         self._device = device
-        config = model.config
+        config = self._model.config
         longest = getattr(config, "max_position_embeddings", None) or _LONGEST
         self._longest = int(min(_LONGEST, longest, self._tokenizer.model_max_length))
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 
+from pipelines.models.checkpoints import read_checkpoint
 from pipelines.models.equipment import dtype_on
 from pipelines.questions import Answer, Over, Question, Turn, Write, Written
-from pipelines.weights.verify import require_trusted
 
 _ROOM = 8192
 """Tokens of a conversation that are read; the device's memory is meant for no more."""
@@ -26,14 +26,10 @@ class Writer:
         """Read it; raises WeightsError, and whatever the library raises."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        require_trusted(folder)
-        local = {"local_files_only": True, "trust_remote_code": False}
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         dtype = getattr(torch, dtype_on(device))
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, **local
+        self._model, self._tokenizer = read_checkpoint(
+            AutoModelForCausalLM, AutoTokenizer, folder, dtype, device
         )
-        self._model = model.eval().to(device)
         self._device = device
 
     def answer(self, question: Question, over: Over) -> Answer:

@@ -1,17 +1,89 @@
-"""Models that a device has beside those that make images: read once, and never given up.
+"""Models that look at what a device has made: read once, beside the others, and never given up.
 
-Knows what such a model must tell of itself; not what it is for, nor who asks it.
+Knows checkpoints, pixels, and that calls meet as a decoder's do; not what is looked for, nor who
+asks.
 """
 
-from typing import Protocol
+import logging
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+
+from pipelines.core import ModelUnavailable
+from pipelines.lanes.joins import Join, Stage
+from pipelines.lanes.memory import Memory
+from pipelines.lanes.rendezvous import Rendezvous
+from pipelines.models.checkpoints import read_checkpoint
+from pipelines.models.footprints import size_of_one
+from pipelines.scheduling.trouble import forget_frames
+
+_JOIN = Join("pixel_values", stage=Stage.DECODE)
+_DTYPE = "float32"
+
+log = logging.getLogger(__name__)
 
 
-class Companion(Protocol):
-    """One of them. What it takes is set aside before there is room for any other model."""
+class Parts(NamedTuple):
+    """What is read of a checkpoint."""
+
+    model: torch.nn.Module
+    processor: Any
+    labels: list[Any]
+    """What its answers mean."""
+
+
+class Companion(ABC):
+    """One checkpoint on one device, whose size is set aside before there is room for a model."""
+
+    key: ClassVar[str]
+    """Where weights.yaml names it."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder = folder
+        self._device = device
 
     @property
     def size(self) -> int:
-        """Bytes of the device, by its files; 0 for files that cannot be read."""
+        """Bytes of its weights on the device; 0 for files that cannot be read."""
+        return size_of_one(self._folder, _DTYPE)
 
     def prepare(self) -> None:
-        """Read the weights, once. Raises nothing: whoever needs them is told what is wrong."""
+        """Read the weights, once; a failure is logged here, and raised to whoever needs them."""
+        if isinstance(self._parts, Exception):
+            log.error("%s: %s could not be loaded: %s", self.key, self._folder, self._parts)
+
+    def look(self, pixels: torch.Tensor) -> tuple[Any, list[Any]]:
+        """What the model makes of an image, (3, height, width) in [0, 1], and what that means.
+
+        Raises ModelUnavailable if there are no weights that can be read.
+        """
+        if isinstance(self._parts, Exception):
+            raise ModelUnavailable(f"{self.key}: {self._parts}") from self._parts
+        model, processor, labels = self._parts
+        eight_bits = (pixels.float() * 255).round().to(torch.uint8).cpu()
+        seen = processor(images=eight_bits, return_tensors="pt")["pixel_values"]
+        return model(pixel_values=seen.to(self._device)), labels
+
+    @abstractmethod
+    def _read(self) -> Parts:
+        """Raises whatever a broken folder makes the library raise."""
+
+    def _checkpoint(self, kind: Any) -> tuple[Any, Any]:
+        """The model, of a class of transformers, and its processor of images."""
+        from transformers import AutoImageProcessor
+
+        dtype = getattr(torch, _DTYPE)
+        return read_checkpoint(kind, AutoImageProcessor, self._folder, dtype, self._device)
+
+    @cached_property
+    def _parts(self) -> Parts | Exception:
+        try:
+            parts = self._read()
+        except Exception as error:
+            forget_frames(error)  # it is kept, and would keep what was read
+            return error
+        Rendezvous(f"{self.key}-{self._folder.name}", parts.model, _JOIN, Memory(0))
+        return parts

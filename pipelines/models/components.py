@@ -7,6 +7,7 @@ any more is forgotten by itself, or goes to a keeper.
 import filecmp
 import gc
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -43,31 +44,39 @@ class Shelf:
         self._modules: WeakValueDictionary[str, torch.nn.Module] = WeakValueDictionary()
         self._read: WeakKeyDictionary[torch.nn.Module, tuple[Component, _State]]
         self._read = WeakKeyDictionary()
-        self._sizes: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
-        self._held: list[torch.nn.Module] = []
+        self._taken: WeakKeyDictionary[torch.nn.Module, tuple[str, int]] = WeakKeyDictionary()
+        self._numbers = count()
+        self._held: dict[str, torch.nn.Module] = {}
         self._parts: dict[str, int] = {}
         self._total = self._moved = 0
         self._tell: Callable[[float], None] = _ignore
 
-    def planned(self, spec: ModelSpec, place: Path) -> Mapping[str, Component]:
-        """The components of a model's folder or file, as they will be kept here."""
-        budget = inf if self._device == "cpu" else self._budget
+    def planned(
+        self, spec: ModelSpec, place: Path, prior: Path | None = None
+    ) -> Mapping[str, Component]:
+        """The components of a model's folder or file, as they will be kept here; `prior`: the
+        folder of what reads pictures for it, which takes of the same bytes."""
+        budget = inf if self._device == "cpu" else self._left(spec, prior)
         there = able(self._device)
         found = components_of(spec, place)
         return plan(spec.offload, found, budget, spec.quantization, there).components
 
-    def remedy(self, spec: ModelSpec, place: Path) -> str:
+    def remedy(self, spec: ModelSpec, place: Path, prior: Path | None = None) -> str:
         """What would make a model fit here that does not. Raises what `planned` does."""
-        there = able(self._device)
-        return remedy(components_of(spec, place), self._budget, self._device != "cpu", there)
+        streams, there = self._device != "cpu", able(self._device)
+        return remedy(components_of(spec, place), self._left(spec, prior), streams, there)
+
+    def _left(self, spec: ModelSpec, prior: Path | None) -> float:
+        beside = components_of(spec, prior).values() if prior else ()
+        return self._budget - sum(it.size for it in beside)
 
     def expect(self, wanted: Iterable[Component], tell: Callable[[float], None]) -> None:
         """A model is about to be loaded: what is here of it stays, until it has `arrived`."""
-        here, missing = [], {}
+        here, missing = {}, {}
         for it in wanted:
             module = self._modules.get(it.name)
             if module is not None:
-                here.append(module)
+                here[it.name] = module
             if module is None or self._keeps(it.name):
                 missing[it.name] = it.size
         self._held, self._tell = here, tell
@@ -84,11 +93,11 @@ class Shelf:
     def _keep(self, keeper: Keeper, pipes: list[Any]) -> None:
         own = {it for pipe in pipes for it in _modules(pipe) if it in self._read}
         self._pipes.difference_update(pipes)
-        alone = own.difference(self._held, *map(_modules, self._pipes))
+        alone = own.difference(self._held.values(), *map(_modules, self._pipes))
         for module in sorted(alone, key=weigh):  # the small ones go first, if not all fit
             component, _ = self._read[module]
             if component.quantization == "none" and not component.streamed:
-                keeper.keep(component.name, module)
+                keeper.keep(component.name, module, staying=self._held)
 
     def arrived(self) -> dict[str, int]:
         """The bytes of all that was put here since the model was expected, by part."""
@@ -122,13 +131,15 @@ class Shelf:
         for name, module in pipe.components.items():
             if isinstance(module, torch.nn.Module):
                 component = wanted.get(name)
-                if module not in self._sizes:
+                if module not in self._taken:
                     self._bring(module, component)
                     self._remember(module, component)
                     streamed = component is not None and component.streamed
                     size = component.size if component and streamed else weigh(module)
-                    self._sizes[module] = size  # before it gets any LoRA
-                self._parts[self._part(name, module)] = self._sizes[module]
+                    part = self._part(name, module)
+                    self._taken[module] = part, size  # before it gets any LoRA
+                part, size = self._taken[module]
+                self._parts[part] = size
 
     def _bring(self, module: torch.nn.Module, component: Component | None) -> None:
         if component is None or not component.streamed:
@@ -160,8 +171,10 @@ class Shelf:
             self._read[module] = (component, _state(component.files))
 
     def _part(self, name: str, module: torch.nn.Module) -> str:
-        # What only looks like a module that is here has a name of its own.
-        return self._read[module][0].name if module in self._read else f"{name}#{id(module):x}"
+        # What only looks like a module that is here has a name of its own, which none has after it:
+        # what was measured of a model is remembered longer than its modules.
+        known = self._read.get(module)
+        return known[0].name if known else f"{name}#{next(self._numbers)}"
 
     def _is(self, module: torch.nn.Module, wanted: Component) -> bool:
         component, state = self._read[module]

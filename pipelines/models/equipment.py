@@ -19,7 +19,10 @@ def dtype_on(device: str) -> str:
 def bytes_taken(equip: Equip, device: str) -> int:
     """What an aide with this equipment takes of a device: nothing, where it has another one."""
     folders = [*equip.judges.values(), *([equip.writer] if equip.writer else [])]
-    if not folders or settle(equip.device)[0] != device:
+    viewer = equip.viewer.folder if equip.viewer else None
+    if not (folders or viewer) or settle(equip.device)[0] != device:
         return 0
     beside = BESIDE if device.startswith("cuda") else 0
+    if viewer:
+        beside += size_of_one(viewer, "float32")
     return beside + sum(size_of_one(folder, dtype_on(device)) for folder in folders)

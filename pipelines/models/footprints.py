@@ -28,6 +28,11 @@ _STORED = {
 }
 _AUTOENCODERS = ("first_stage_model.", "vae.")
 """How the names of an autoencoder's tensors begin in a single file."""
+_TEXTS = {
+    "CLIP": ("cond_stage_model.", "conditioner.", "text_encoders.clip_"),
+    "T5": ("text_encoders.t5xxl.",),
+}
+"""How those of text encoders do, by how their classes' names begin."""
 _WIDE = ".wo.weight"
 """What overflows in a T5 in float16, and is in float32 then."""
 _SPLIT = 4
@@ -63,13 +68,26 @@ def components_of(spec: ModelSpec, place: Path) -> dict[str, Component]:
 
 
 def _of_file(spec: ModelSpec, file: Path) -> dict[str, Component]:
-    whole = spec.config is None or is_whole(file)
     mine = _component(str(file), [file], spec.dtype, may=False)
-    if spec.config is None or whole:
+    if spec.config is None:
         return {"": mine}
-    denoiser = denoiser_of(Path(spec.config))
-    mine = replace(mine, name=f"{file}@{spec.config}:{spec.dtype}")
-    return _of_folder(spec, Path(spec.config)) | {denoiser: mine}
+    config = Path(spec.config)
+    if is_whole(file):
+        return {"": mine} | _lacking(file, config, _of_folder(spec, config))
+    mine = replace(mine, name=f"{file}@{config}:{spec.dtype}")
+    return _of_folder(spec, config) | {denoiser_of(config): mine}
+
+
+def _lacking(file: Path, config: Path, beside: Mapping[str, Component]) -> dict[str, Component]:
+    """Of a folder's components, what a whole checkpoint has not: often a T5."""
+    kinds = components(json.loads((config / INDEX).read_bytes()))
+    names = _header(file).keys()
+    has = {mark for mark, begins in _TEXTS.items() if any(it.startswith(begins) for it in names)}
+    return {
+        name: replace(it, quantized={})
+        for name, it in beside.items()
+        if name not in {*DENOISERS, "vae"} and not kinds[name][1].startswith(tuple(has))
+    }
 
 
 def _of_folder(spec: ModelSpec, folder: Path) -> dict[str, Component]:
@@ -116,7 +134,7 @@ def size_of_one(folder: Path, dtype: str) -> int:
         files = needed_of_one([path.name for path in folder.iterdir() if path.is_file()])
         weights = [folder / name for name in files if name.endswith(".safetensors")]
         return sum(_sizes(weights, dtype))
-    except (OSError, ValueError, KeyError):
+    except Exception:  # whatever they are like: who reads them says what is wrong
         return 0
 
 

@@ -1,46 +1,28 @@
 """Looking at finished images: what a classifier finds in them can keep them back.
 
 Knows transformers' image classifiers, and the safety checker that comes with Stable Diffusion; not
-which images are looked at. Its calls meet as a decoder's do.
+which images are looked at.
 """
 
-import logging
 from collections.abc import Sequence
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipelines.content import NSFW, Category, Classifier, is_safety_checker
-from pipelines.core import Blocked, ModelUnavailable, Strictness
-from pipelines.lanes.joins import Join, Stage
-from pipelines.lanes.memory import Memory
-from pipelines.lanes.rendezvous import Rendezvous
-from pipelines.models.footprints import size_of_one
-from pipelines.weights.verify import require_trusted
-
-_JOIN = Join("pixel_values", stage=Stage.DECODE)
-
-log = logging.getLogger(__name__)
+from pipelines.core import Blocked, Strictness
+from pipelines.models.companions import Companion, Parts
 
 
-class Inspector:
-    """One checkpoint on one device, a companion of its models: read when it is prepared."""
+class Inspector(Companion):
+    """A classifier of images."""
+
+    key = "policy.images"
 
     def __init__(self, classifier: Classifier, device: str) -> None:
+        super().__init__(classifier.folder, device)
         self._classifier = classifier
-        self._device = device
-
-    @property
-    def size(self) -> int:
-        """Bytes of its weights on the device; 0 for files that cannot be read."""
-        return size_of_one(self._classifier.folder, "float32")
-
-    def prepare(self) -> None:
-        """Read the weights, once; a failure is logged here, and raised to whoever needs them."""
-        if isinstance(self._parts, Exception):
-            folder = self._classifier.folder
-            log.error("the classifier of images %s could not be loaded: %s", folder, self._parts)
 
     def check(self, pixels: torch.Tensor, strictness: Strictness) -> None:
         """Raises Blocked for an image, (3, height, width) in [0, 1], that is not to be let out.
@@ -53,33 +35,44 @@ class Inspector:
 
     def scores(self, pixels: torch.Tensor) -> list[tuple[Category, float]]:
         """What is in such an image, by label; raises ModelUnavailable."""
-        if isinstance(self._parts, Exception):
-            raise ModelUnavailable(f"policy.images: {self._parts}") from self._parts
-        processor, scores, categories = self._parts
-        eight_bits = (pixels.float() * 255).round().to(torch.uint8).cpu()
-        seen = processor(images=eight_bits, return_tensors="pt")["pixel_values"]
-        (found,) = scores(pixel_values=seen.to(self._device)).tolist()
-        return list(zip(categories, found, strict=True))
+        found, categories = self.look(pixels)
+        return list(zip(categories, found[0].tolist(), strict=True))
 
-    @cached_property
-    def _parts(self) -> tuple[Any, Any, list[Category]] | Exception:
-        """Processor, what scores, and the category of each score; or why there are none."""
-        try:
-            return self._load()
-        except Exception as error:  # whatever a broken folder makes the library raise
-            return error
+    def _read(self) -> Parts:
+        from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+        from transformers import AutoModelForImageClassification
 
-    def _load(self) -> tuple[Any, Any, list[Category]]:
-        folder, labels = self._classifier.folder, self._classifier.labels
-        require_trusted(folder)
-        if is_safety_checker(folder):
-            labels = labels or NSFW
-            processor, scores = _safety_checker(folder)
-        else:
-            processor, scores = _classifier(folder, list(labels))
-        scores.eval().to(self._device)
-        Rendezvous(f"inspection-{folder.name}", scores, _JOIN, Memory(0))
-        return processor, scores, list(labels.values())
+        labels = self._classifier.labels
+        if is_safety_checker(self._folder):
+            checker, processor = self._checkpoint(StableDiffusionSafetyChecker)
+            return Parts(_Verdicts(checker), processor, list((labels or NSFW).values()))
+        model, processor = self._checkpoint(AutoModelForImageClassification)
+        known = {name: index for index, name in model.config.id2label.items()}
+        scores = _Scores(model, [known[name] for name in labels])
+        return Parts(scores, processor, list(labels.values()))
+
+
+class Guard(Companion):
+    """The safety checker that a model brings along, and that lies in its memory: it keeps images
+    back where a policy is on, instead of painting them black in silence."""
+
+    key = "safety_checker"
+
+    def __init__(self, pipe: Any) -> None:
+        device = next(pipe.safety_checker.parameters()).device
+        super().__init__(Path(self.key), str(device))
+        self._pipe = pipe
+
+    def check(self, pixels: torch.Tensor, strictness: Strictness) -> None:
+        """Raises Blocked for an image, (3, height, width) in [0, 1], by no other threshold than
+        its own."""
+        found, categories = self.look(pixels)
+        if found.any():
+            raise Blocked(tuple(categories))
+
+    def _read(self) -> Parts:
+        checker, processor = self._pipe.safety_checker, self._pipe.feature_extractor
+        return Parts(_Verdicts(checker), processor, list(NSFW.values()))
 
 
 class _Scores(torch.nn.Module):
@@ -109,28 +102,3 @@ class _Verdicts(torch.nn.Module):
         nothing = torch.zeros(len(pixel_values), 1)  # what it would paint over
         _, found = self._checker(clip_input=pixel_values, images=nothing)
         return torch.tensor(found, dtype=torch.float32).view(-1, 1)
-
-
-_LOCAL = {"local_files_only": True}
-
-
-def _classifier(folder: Any, labels: list[str]) -> tuple[Any, torch.nn.Module]:
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, **_LOCAL)
-    model = AutoModelForImageClassification.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **_LOCAL
-    )
-    known = {name: index for index, name in model.config.id2label.items()}
-    return processor, _Scores(model, [known[name] for name in labels])
-
-
-def _safety_checker(folder: Any) -> tuple[Any, torch.nn.Module]:
-    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from transformers import AutoImageProcessor
-
-    processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, **_LOCAL)
-    checker = StableDiffusionSafetyChecker.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, **_LOCAL
-    )
-    return processor, _Verdicts(checker)

@@ -6,7 +6,7 @@ with all that is tied to it.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,13 +47,16 @@ class Keeper:
         """Bytes of the host."""
         return sum(size for _, size in self._kept.values())
 
-    def keep(self, name: str, module: torch.nn.Module) -> None:
-        """Take a module to the host, if there can be room; the one kept longest goes for it."""
+    def keep(self, name: str, module: torch.nn.Module, staying: Collection[str] = ()) -> None:
+        """Take a module to the host, if there can be room; the one kept longest goes for it, but
+        none of those that are `staying`: they are about to go back."""
         size = weigh(module)
-        if size > self._capacity or name in self._kept:
+        going = [it for it in self._kept if it not in staying]
+        spared = self.size - sum(self._kept[it][1] for it in going)
+        if spared + size > self._capacity or name in self._kept:
             return
         while self.size + size > self._capacity:
-            self._kept.popitem(last=False)
+            del self._kept[going.pop(0)]
         try:
             _move(module, self._ways.to_host)
         except RuntimeError as error:  # the host has less to spare than it was asked for
@@ -62,9 +65,11 @@ class Keeper:
         self._kept[name] = (module, size)
 
     def back(self, name: str) -> None:
-        """Put a module on the device again, and keep it no longer."""
-        module, _ = self._kept.pop(name)
+        """Put a module on the device again, and keep it no longer. Raises what the device raises
+        where there is no room: then it is kept."""
+        module, _ = self._kept[name]
         _move(module, self._ways.to_device)
+        del self._kept[name]
 
 
 def keeper(device: str, capacity: float) -> Keeper | None:

@@ -13,13 +13,13 @@ import torch
 
 from pipelines.core import Task
 from pipelines.lanes.constructing import constructing
-from pipelines.lanes.joins import Join, join_for
+from pipelines.lanes.joins import Join, joins_for
 from pipelines.lanes.memory import Memory
 from pipelines.lanes.rendezvous import Rendezvous
 from pipelines.models.components import Shelf
 from pipelines.models.fingerprints import fingerprints
 from pipelines.models.footprints import Component, Parts
-from pipelines.models.inspection import Inspector
+from pipelines.models.inspection import Guard, Inspector
 from pipelines.models.loras import Loras
 from pipelines.models.matting import Matting
 from pipelines.models.quantizations import unable
@@ -47,6 +47,8 @@ class Resident:
     """What cuts out the device's images."""
     inspector: Inspector | None = None
     """What judges them."""
+    guard: Guard | None = None
+    """What judges those of this model, and came with it."""
     parts: Parts = field(default_factory=dict)
     """The bytes of the device that it takes."""
     loras: Loras = field(default_factory=Loras)
@@ -80,11 +82,13 @@ def load(
     shelf = shelf or Shelf(device)
     if (reason := unable(spec.quantization, device)) is not None:
         raise WeightsError(f"quantization: {reason}")
-    pipe = _read(spec.pipeline, spec, folder, shelf)
-    names = _names(spec, folder, shelf.planned(spec, folder))
-    resident = Resident(spec, pipe, meet(pipe, names, memory))
+    components = shelf.planned(spec, folder, prior)
+    pipe = _read(spec.pipeline, spec, folder, shelf, components)
+    names = _names(spec, folder, components)
+    guard = Guard(pipe) if getattr(pipe, "safety_checker", None) is not None else None
+    resident = Resident(spec, pipe, meet(pipe, names, memory), guard=guard)
     if prior is not None:
-        reader = _read("auto", spec, prior, shelf)
+        reader = _read("auto", spec, prior, shelf, shelf.planned(spec, prior))
         resident._siblings["variation"] = with_prior(pipe, reader)
     return resident
 
@@ -96,9 +100,10 @@ def _names(spec: ModelSpec, place: Path, components: Mapping[str, Component]) ->
     return {name: f"{file}-{spec.dtype}-{stored.get(name, 'none')}" for name, file in files.items()}
 
 
-def _read(name: str, spec: ModelSpec, folder: Path, shelf: Shelf) -> Any:
+def _read(
+    name: str, spec: ModelSpec, folder: Path, shelf: Shelf, components: Mapping[str, Component]
+) -> Any:
     require_trusted(folder)
-    components = shelf.planned(spec, folder)
     known = shelf.known(components)
     stored = {it: wanted.quantization for it, wanted in components.items() if it not in known}
     with constructing():
@@ -195,10 +200,9 @@ def _apart(module: torch.nn.Module, join: Join) -> Join:
 
 
 def _meeting_modules(pipe: Any) -> list[tuple[str, torch.nn.Module, Join]]:
-    found = []
-    for name, module in pipe.components.items():
-        if isinstance(module, torch.nn.Module):
-            join = join_for(name, type(module).__name__)
-            if join is not None:
-                found.append((name, module, join))
-    return found
+    return [
+        (name, module, join)
+        for name, module in pipe.components.items()
+        if isinstance(module, torch.nn.Module)
+        for join in joins_for(name, type(module).__name__)
+    ]

@@ -21,19 +21,24 @@ class Reader:
 
         Raises what came of it, once: asked again after that, it is read again.
         """
+        if self._ended(name):
+            return True
         if name not in self._reads:
             self._reads[name] = self._thread.submit(read)
             self._reads[name].add_done_callback(lambda _: self._changed())
-        return self._reads[name].done() and self._ended(name)
+        return False
 
     def take(self, name: str) -> bool:
         """Whether something was read and not taken yet. Raises what came of it."""
-        known = name in self._reads and self._ended(name)
+        known = self._ended(name)
         self._reads.pop(name, None)
         return known
 
     def _ended(self, name: str) -> bool:
-        if error := self._reads[name].exception():
+        future = self._reads.get(name)
+        if future is None or not future.done():
+            return False
+        if error := future.exception():
             del self._reads[name]
             raise error
         return True

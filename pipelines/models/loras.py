@@ -5,7 +5,6 @@ which pass. Belongs to the engine's thread, but for the first reading of a file.
 """
 
 import hashlib
-import logging
 import re
 import time
 from collections import OrderedDict
@@ -13,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 
@@ -26,12 +25,8 @@ from pipelines.lanes.adapters import Worn
 from pipelines.lanes.rendezvous import Rendezvous
 from pipelines.lora_files import LoraFiles
 from pipelines.models.footprints import Parts, size_of_lora
+from pipelines.models.lora_checks import Likeness, check, likeness, unfit
 from pipelines.models.lora_reading import Reader
-from pipelines.scheduling.trouble import is_out_of_memory
-from pipelines.weights.lora_manifests import require_trusted_lora
-from pipelines.weights.manifest import WeightsError
-
-log = logging.getLogger(__name__)
 
 _ATTEMPTS = 6
 _NUMBER = 4
@@ -66,6 +61,7 @@ class Loras:
         self._capacity = capacity
         self._reader = Reader(changed)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._known: WeakKeyDictionary[Any, Likeness] = WeakKeyDictionary()
 
     @property
     def kept(self) -> list[str]:
@@ -109,7 +105,9 @@ class Loras:
 
     def _ready(self, pipe: Any, lora: str) -> bool:
         file, name = self._find(pipe, lora)
-        return name in self._kept or self._reader.has_read(name, partial(_check, pipe, file))
+        return name in self._kept or self._reader.has_read(
+            name, partial(check, self._likeness(pipe), file)
+        )
 
     @contextmanager
     def on(self, pipe: Any, wanted: Sequence[Lora]) -> Iterator[Worn]:
@@ -127,6 +125,11 @@ class Loras:
                 self._kept[name].users -= 1
             self.shrink(self._capacity)
 
+    def _likeness(self, pipe: Any) -> Likeness:
+        if pipe not in self._known:
+            self._known[pipe] = likeness(pipe)
+        return self._known[pipe]
+
     def _find(self, pipe: Any, lora: str) -> tuple[Path, str]:
         """A LoRA's file, and the name of its adapter."""
         file = self._files.path(lora) if self._files else None
@@ -140,7 +143,7 @@ class Loras:
         model = ref(_denoiser(pipe))
         if name not in self._kept:
             if not self._reader.take(name):  # it was changed in the meantime
-                _check(pipe, file)
+                check(self._likeness(pipe), file)
             modules = _read(pipe, file, name)
             size = sum(adapters.weigh(module, name) for module in modules)
             self._kept[name] = _Kept(size, model, WeakSet(modules))
@@ -154,8 +157,10 @@ class Loras:
         told = f"{file.stem} {state.st_size} {state.st_mtime_ns}"
         digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
         base = f"{re.sub(r'[^A-Za-z0-9]', '_', file.stem)}_{digest}"
-        names = (f"{base}_{number}" for number in count())
-        return next(it for it in names if it not in self._kept or self._kept[it].model == model)
+        of_all = [it for it in self._kept if it.rpartition("_")[0] == base]
+        mine = (it for it in of_all if self._kept[it].model == model)
+        free = (name for n in count() if (name := f"{base}_{n}") not in of_all)
+        return next(chain(mine, free))
 
     def shrink(self, size: float) -> None:
         """Forget the least recently used ones that no lane wears, until so many bytes are left."""
@@ -167,9 +172,10 @@ class Loras:
                 self._forget([name])
 
     def leave(self, pipe: Any) -> None:
-        """Forget those of a pipeline that lanes are in no more."""
-        model = ref(_denoiser(pipe))
-        self._forget(name for name, it in self._kept.items() if it.model == model)
+        """Forget those of a pipeline that lanes are in no more, but not what the lanes of another
+        one with the same denoiser wear."""
+        model, its = ref(_denoiser(pipe)), self._kept.items()
+        self._forget(name for name, it in its if it.model == model and not it.users)
 
     def _forget_gone(self) -> None:
         self._forget(name for name, it in self._kept.items() if it.model() is None)
@@ -179,31 +185,9 @@ class Loras:
             adapters.remove(list(self._kept.pop(name).modules), name)
 
 
-def _check(pipe: Any, file: Path) -> None:
-    """Read a file, which brings it into the host's memory, and see whether it may be worn."""
-    try:
-        require_trusted_lora(file)
-    except WeightsError as error:
-        raise ModelUnavailable(str(error)) from error
-    with _unfit(pipe, file):
-        _require_plain(pipe, file)
-
-
-@contextmanager
-def _unfit(pipe: Any, file: Path) -> Iterator[None]:
-    """Whatever a file makes go wrong here, it does not fit."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ModelUnavailable) or is_out_of_memory(error):
-            raise
-        log.warning("LoRA %s does not fit %s: %s", file, type(pipe).__name__, error)
-        raise UnfitLora(file.stem) from error
-
-
 def _read(pipe: Any, file: Path, name: str) -> list[torch.nn.Module]:
     """Put a file's weights into a pipeline's modules as an adapter; returns those it is in now."""
-    with _unfit(pipe, file):
+    with unfit(type(pipe), file):
         return _put(pipe, file, name)
 
 
@@ -240,36 +224,6 @@ def _load(pipe: Any, modules: Sequence[torch.nn.Module], file: Path, name: str) 
         adapters.remove(modules, name)
         time.sleep(0.02 * 2**attempt)
     raise ModelUnavailable(f"LoRA {file}: other models were constructed all the time")
-
-
-def _require_plain(pipe: Any, file: Path) -> None:
-    """Low-rank weights, for layers as they are.
-
-    Some pipelines take others too, and write them, or zeros for them, into the shared weights.
-    """
-    told = pipe.lora_state_dict(file, use_safetensors=True, local_files_only=True)
-    state = told[0] if isinstance(told, tuple) else told  # with the alphas, in some families
-    for key, tensor in state.items():
-        if "lora" not in key:
-            raise ValueError(f"{key} is no low-rank weight")
-        component, _, path = key.partition(".")
-        module = getattr(pipe, component, None)
-        if not isinstance(module, torch.nn.Module):
-            raise ValueError(f"there is no {component} for {key}")
-        layer, _, side = path.partition(".lora_")
-        if side in ("A.weight", "B.weight"):
-            _require_shape(module, layer, side, tensor)
-
-
-def _require_shape(module: Any, layer: str, side: str, tensor: torch.Tensor) -> None:
-    try:
-        there = module.get_submodule(layer)
-    except AttributeError:
-        return  # a text encoder's layers may have had other names
-    there = getattr(there, "base_layer", there)
-    features = getattr(there, "in_features" if side[0] == "A" else "out_features", None)
-    if features is not None and features != tensor.shape[1 if side[0] == "A" else 0]:
-        raise ValueError(f"{layer} has {features} features, and its weights {tuple(tensor.shape)}")
 
 
 @lru_cache(maxsize=256)

@@ -9,11 +9,13 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from traceback import format_exception
 from typing import Generic, Protocol, TypeVar
 
 from pipelines.core import ModelUnavailable
 from pipelines.models.footprints import Parts, size_of
 from pipelines.models.room import Room
+from pipelines.scheduling.trouble import forget_frames, require_device
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +76,11 @@ class Pool(Generic[R]):
         self._models: dict[str, R] = {}
         self._measured: dict[str, tuple[Parts, Parts]] = {}
         """What was predicted of a model, and what came of it."""
-        self._failed: dict[str, ModelUnavailable] = {}
+        self._failed: dict[str, str] = {}
+        """Why."""
         self._wanted: dict[str, Parts] = {}
+        self._asked: set[str] = set()
+        """Those of them that were asked for since the last `make_way`: somebody waits for them."""
         self._leaving: frozenset[str] = frozenset()
         self._coming: _Coming[R] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -88,13 +93,14 @@ class Pool(Generic[R]):
         asked again after that, it is tried again.
         """
         if model in self._failed:
-            raise self._failed[model]
+            raise ModelUnavailable(self._failed[model])
         if self._serves(model):
             self._room.use(model)
             return self._models[model]
         coming = self._coming is not None and self._coming.model == model
         if not coming and model not in self._wanted:
             self._wanted[model] = self._fitting(model)
+        self._asked.add(model)
         return None
 
     def spare(self, model: str, needs: Callable[[], Parts]) -> bool:
@@ -108,38 +114,45 @@ class Pool(Generic[R]):
         if self._room.has_room(parts):
             return True
         self._wanted.setdefault(model, parts)
+        self._asked.add(model)
         return False
 
     def land(self) -> None:
-        """What was loaded meanwhile is resident from now on."""
+        """What was loaded meanwhile is resident from now on. Raises DeviceLost."""
         self._failed.clear()
         if self._coming is None or not self._coming.future.done():
             return
         model, future = self._coming.model, self._coming.future
         self._coming = None
         self._room.remove(model)
+        if (error := future.exception()) is not None:
+            self._failed[model] = _why(model, error)
+            return
         try:
             self._take_in(model, future.result())
-        except ModelUnavailable as error:
-            self._failed[model] = error
-        except Exception as error:
-            self._failed[model] = ModelUnavailable(f"model '{model}' could not be loaded: {error}")
-            self._failed[model].__cause__ = error
+        except ModelUnavailable as unfit:
+            self._failed[model] = str(unfit)
 
     def make_way(self, busy: Collection[str]) -> None:
         """Have what has waited longest, once nothing `busy` is in its way: begin to load a model.
 
-        The least recently used models give way. While one of them has lanes, none of them gets
-        new ones; those who ask for it wait behind the model that it gives way to.
+        What was not asked for since the last time, nobody waits for any more. The least recently
+        used models give way. While one of them has lanes, none of them gets new ones; those who ask
+        for it wait behind the model that it gives way to.
         """
         self._leaving = frozenset()
+        self._wanted = {m: parts for m, parts in self._wanted.items() if m in self._asked}
+        self._asked.clear()
         if self._coming is not None:
             return
         model = next((each for each in self._wanted if not self._has(each)), None)
         parts = self._wanted[model] if model else {}
         leaving = self._room.in_the_way(parts, keep={model} if model else ())
         self._leaving = frozenset(leaving)
-        self._wanted = {m: parts for m, parts in self._wanted.items() if not self._has(m)}
+        waiting = {m: parts for m, parts in self._wanted.items() if not self._has(m)}
+        if len(waiting) < len(self._wanted):
+            self._changed()  # who was told to wait need not any more
+        self._wanted = waiting
         if not self._leaving.isdisjoint(busy):
             return
         given_up = self._give_up(leaving)
@@ -235,3 +248,14 @@ class Pool(Generic[R]):
 
         coming.future = self._thread.submit(self._load, model, given_up, tell)
         coming.future.add_done_callback(lambda _: self._changed())
+
+
+def _why(model: str, error: BaseException) -> str:
+    """What is told of a failure, without the memory that it holds. Raises DeviceLost."""
+    require_device(error)
+    told = "".join(format_exception(error))
+    forget_frames(error)
+    if isinstance(error, ModelUnavailable):
+        return str(error)
+    log.error("loading %s failed:\n%s", model, told)
+    return f"model '{model}' could not be loaded: {error}"

@@ -28,7 +28,7 @@ from pipelines.models.matting import Matting
 from pipelines.models.pool import Tell
 from pipelines.registry import ModelSpec
 from pipelines.weights.layout import components
-from pipelines.weights.safety import read_index
+from pipelines.weights.safety import read_index, require_harmless
 
 PROMPTS_KEPT = 256 * 2**20
 """Bytes of text embeddings that a device remembers."""
@@ -69,8 +69,8 @@ class Residence:
         self._shelf.expect(self._components(model), tell)
         pipes = [each.pipe for each in given_up]
         given_up.clear()
-        self._shelf.give_up(pipes)
         try:
+            self._shelf.give_up(pipes)
             prior = self._prior(model)
             resident = load(spec, place, self._begin.device, self._memory, prior, self._shelf)
             for companion in self._companions:
@@ -93,12 +93,12 @@ class Residence:
         """The bytes of a model by its files; nothing of one whose files cannot be read."""
         try:
             return {it.name: it.size for it in self._components(model)}
-        except (OSError, ValueError, KeyError):
-            return {}  # the loader says what is wrong
+        except Exception:  # whatever its files are like: the loader says what is wrong
+            return {}
 
     def remedy(self, model: str) -> str:
         """What would make a model fit that does not."""
-        return self._shelf.remedy(*self._begin.models[model])
+        return self._shelf.remedy(*self._begin.models[model], self._prior(model))
 
     def _import_libraries(self, model: str) -> None:
         """Before the first model; and leave alone what that brings: a million objects that stay.
@@ -109,6 +109,7 @@ class Residence:
         with suppress(OSError, ValueError, ImportError):  # the loader says what is wrong
             for spec, place in self._places(model):
                 folder = Path(spec.config) if spec.config and place.is_file() else place
+                require_harmless(folder)  # importing runs what is imported
                 for library, kind in components(read_index(folder)).values():
                     getattr(import_module(library), kind, None)
         gc.freeze()
@@ -116,10 +117,12 @@ class Residence:
     def _components(self, model: str) -> list[Component]:
         """Read again only after its files have changed."""
         places = list(self._places(model))
-        state = [_state(place) for _, place in places]
+        state = [_state(*it) for it in places]
         if self._known.get(model, (None,))[0] != state:
-            found = [it for place in places for it in self._shelf.planned(*place).values()]
-            self._known[model] = (state, found)
+            (spec, place), *beside = places
+            parts = [self._shelf.planned(spec, place, self._prior(model))]
+            parts += [self._shelf.planned(*it) for it in beside]
+            self._known[model] = (state, [it for part in parts for it in part.values()])
         return self._known[model][1]
 
     def _places(self, model: str) -> Iterator[tuple[ModelSpec, Path]]:
@@ -135,8 +138,9 @@ class Residence:
         return folder if folder and (folder / "model_index.json").is_file() else None
 
 
-def _state(place: Path) -> Hashable:
+def _state(spec: ModelSpec, place: Path) -> Hashable:
     """Changes when a model's files do. Raises OSError if there are none."""
     if place.is_dir():
         return tuple(fingerprints(place).items())
-    return place.stat().st_size, place.stat().st_mtime_ns
+    beside = tuple(fingerprints(Path(spec.config)).items()) if spec.config else ()
+    return place.stat().st_size, place.stat().st_mtime_ns, beside

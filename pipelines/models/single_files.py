@@ -53,7 +53,7 @@ def read_file(
     kind = getattr(diffusers, index["_class_name"] if name == "auto" else name)
     told = {"dtype": dtype, "local_files_only": True}
     if is_whole(file):
-        return _at_rest(kind.from_single_file(str(file), config=str(config), **told))
+        return _at_rest(kind.from_single_file(str(file), config=str(config), **told, **known))
     denoiser = denoiser_of(config)
     module = known.get(denoiser) or _read_denoiser(file, config, denoiser, dtype)
     return kind.from_pretrained(

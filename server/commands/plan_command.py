@@ -24,6 +24,7 @@ from server.commands.options import (
     ModelsDir,
     Weights,
     one_line_errors,
+    registry_of,
 )
 from server.config import Config
 
@@ -43,7 +44,7 @@ def show_plan(
     sizes."""
     with one_line_errors():
         config = Config(weights=tuple(weights), models_dir=models_dir, memory=memory)
-        registry = Registry(config.weights, config.models_dir)
+        registry = registry_of(config.weights, config.models_dir)
     console = Console()
     console.print(cards_table(registry, memory))
     for way, why in [*WAYS.items(), *((it, how.means) for it, how in QUANTIZATIONS.items())]:
@@ -99,9 +100,11 @@ def _aside(registry: Registry) -> int:
 
 def _kept(registry: Registry, model: str, memory: float, aside: int) -> tuple[str, str]:
     """The size of a model's weights, and its way on cards."""
-    spec = registry.models[model]
+    spec, prior = registry.models[model], registry.specialist(model, "variation")
     try:
         components = components_of(spec, registry.path(model))
+        if prior != model:  # what reads pictures for it is beside it in memory
+            aside += sum(it.size for it in components_of(spec, registry.path(prior)).values())
     except _UNREADABLE as error:
         return "", f"cannot be read: {error}"
     whole = plan("none", components, 0).size / 1e9

@@ -62,6 +62,14 @@ def test_the_last_file_that_has_one_counts(tmp_path: Path) -> None:
     assert policy_in(tmp_path, {"mode": "on"}, {"terms": []}).terms == ()
 
 
+def test_who_is_stricter_lets_out_no_more(tmp_path: Path) -> None:
+    for thresholds in ({"low": 0.4}, {"auto": 0.9}, {"strict": 0.6}):
+        with pytest.raises(RegistryError, match=r"policy.prompts: .*low must be the highest one"):
+            policy_in(tmp_path, {"prompts": {"source": "x", "thresholds": thresholds}})
+    same = dict.fromkeys(("low", "auto", "strict"), 0.4)
+    assert policy_in(tmp_path, {"prompts": {"source": "x", "thresholds": same}}).prompts
+
+
 def test_a_model_does_not_bring_one_along(tmp_path: Path) -> None:
     (tmp_path / "models" / "b").mkdir(parents=True)
     own = {"models": {"b": entry("hub:x/b")}, "policy": {"mode": "off"}}
@@ -86,6 +94,8 @@ def test_what_a_classifier_lacks_is_known_before_it_is_read(tmp_path: Path) -> N
     assert unnamed.fault == "labels: none is named; mine has fine, bad"
     (tmp_path / "b" / "config.json").write_text("[]")
     assert other.fault == "there is no label 'toxic'; mine has none"
+    nothing = configured(tmp_path / "d", architectures=None, id2label=None)
+    assert nothing.fault == "there is no label 'toxic'; mine has none"
 
 
 def test_a_safety_checker_has_one_label(tmp_path: Path) -> None:

@@ -52,6 +52,27 @@ def test_what_an_entry_takes_over_and_what_not(base: Path, tmp_path: Path) -> No
     assert (models["child"].dtype, models["child"].preload) == ("float16", False)
 
 
+def test_who_is_like_one_that_does_some_work_itself_does_so_too(tmp_path: Path) -> None:
+    told = entry("hub:o/told") | {"edit": "told", "inpaint": "fill", "tasks": ["edit", "inpaint"]}
+    fill = entry("hub:o/fill") | {"inpaint": "fill"}
+    mine = {"like": "told", "source": "x"}
+    file = write(tmp_path, models={"told": told, "fill": fill, "mine": mine,
+                                   "child": {"like": "mine", "source": "y"}})  # fmt: skip
+    models = Registry(file, tmp_path).models
+    assert (models["mine"].edit, models["mine"].inpaint) == ("mine", "fill")
+    assert models["child"].edit == "child"
+
+
+def test_what_is_merged_may_be_said_again(tmp_path: Path) -> None:
+    file = tmp_path / "weights.yaml"
+    file.write_text(
+        f"models:\n  a: &a {entry('x')}\n  b: &b\n    <<: *a\n    source: y\n"
+        "  c:\n    <<: *b\n    source: z\n"
+    )
+    models = Registry(file, tmp_path).models
+    assert [models[id].source for id in "abc"] == ["x", "y", "z"]
+
+
 def test_a_later_file_replaces_an_entry(base: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "mine", models={"sdxl": entry("here")})
     registry = Registry([base, file], tmp_path)
@@ -63,6 +84,7 @@ def test_a_later_file_replaces_an_entry(base: Path, tmp_path: Path) -> None:
     ("models", "says"),
     [
         ({"mine": {"like": "never", "source": "x"}}, "models.mine.like: there is no model 'never'"),
+        ({"mine": {"like": ["sdxl"], "source": "x"}}, "models.mine.like: there is no model"),
         ({"mine": {"like": "mine", "source": "x"}}, "models.mine.like: 'mine' is like itself"),
         (
             {"mine": {"like": "b", "source": "x"}, "b": {"like": "mine", "source": "x"}},

@@ -83,6 +83,17 @@ def truth(resident: Resident, job: Job, prompts: list[str], negatives: list[str]
 
 
 @pytest.mark.parametrize("family", CLIPS)
+def test_a_negative_prompt_that_is_not_used_changes_nothing(
+    family: str, made_alone: Callable[[Job], Image], jobs: Jobs
+) -> None:
+    free = replace(jobs(family)[0], guidance_scale=1.0)
+    plain, avoiding = made_alone(free), made_alone(replace(free, negative_prompt=LONG))
+    assert avoiding.pixels == plain.pixels
+    used = replace(free, guidance_scale=4.0)
+    assert made_alone(used).pixels != made_alone(replace(used, negative_prompt=LONG)).pixels
+
+
+@pytest.mark.parametrize("family", CLIPS)
 def test_every_task_reads_all_of_it_alone_and_in_company(
     family: str, rig: Rig, residents: dict[str, Resident], jobs: Jobs
 ) -> None:

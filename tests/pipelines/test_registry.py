@@ -100,6 +100,7 @@ def test_with_nothing_but_the_demo_the_demo_serves_every_name(tmp_path: Path) ->
 
 GOOD = entry("x")
 BACKWARDS = {"smallest": 9, "largest": 8, "multiple": 1}
+COARSE = {"smallest": 8, "largest": 8, "multiple": 16}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,20 @@ BACKWARDS = {"smallest": 9, "largest": 8, "multiple": 1}
         ({"models": {"m": GOOD}, "names": {"n": []}}, "names.n"),
         ({"models": {"../m": GOOD}}, "models.../m"),
         ({"models": {"m": GOOD | {"native": BACKWARDS}}}, "smallest is above"),
+        ({"models": {"m": GOOD | {"native": COARSE}}}, "multiple is above smallest"),
+        ({"models": {"m": GOOD | {"tasks": []}}}, "models.m.tasks"),
+        ({"models": {"m": GOOD | {"languages": []}}}, "models.m.languages"),
+        ({"models": {"m": GOOD | {"languages": ["english"]}}}, "models.m.languages.0"),
+        ({"models": {"m": GOOD | {"pipeline": "my/pipeline.py"}}}, "models.m.pipeline"),
+        ({"models": {"m": GOOD | {"source": ""}}}, "models.m.source"),
+        ({"models": {"m": GOOD | {"source": "hub:flux"}}}, "models.m.source: Value error, must be"),
+        ({"models": {"m": GOOD | {"source": "hub:../.."}}}, "models.m.source"),
+        ({"models": {"m": GOOD}, "matting": "hub:x"}, "matting.source"),
+        ({"models": {"m": GOOD}, "rewriter": {"source": "hub:x"}}, "rewriter.source"),
+        ({"models": {"m": GOOD}, "policy": {"prompts": {"source": ""}}}, "policy.prompts.source"),
+        ("models: {}\nnames: {}\nmodels: {}", "'models' is there twice, in"),
+        ("matting: &a {source: x, source: y}", "'source' is there twice, in"),
+        ("models: {? [a, b] : {}}", "is not YAML: while constructing a mapping"),
         ({"model": {}}, "model"),
         ("[1, 2]", "the whole file"),
         ("a: [", "is not YAML"),
@@ -149,6 +164,25 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 )
 def test_the_nearest_native_size(asked: tuple[int, int], rendered: tuple[int, int]) -> None:
     assert NativeSize(smallest=512, largest=1024, multiple=16).nearest(*asked) == rendered
+
+
+def test_a_file_of_another_kind_is_no_source(tmp_path: Path) -> None:
+    file = write(tmp_path, {"models": {"m": entry("mine.ckpt")}})
+    (tmp_path / "mine.ckpt").touch()
+    with pytest.raises(RegistryError, match=r"models.m.source: one file must be .safetensors"):
+        Registry(file, tmp_path / "models")
+
+
+@pytest.mark.parametrize(("key", "tasks"), [("inpaint", ["img2img"]), ("edit", ["img2img"])])
+def test_who_is_named_for_some_work_can_do_it(tmp_path: Path, key: str, tasks: list[str]) -> None:
+    models = {"base": entry("base") | {key: "other"}, "other": entry("other")}
+    for able in (tasks, [*tasks, "edit"]):
+        models["other"]["tasks"] = able
+        file = write(tmp_path, {"models": models})
+        if able == tasks:
+            with pytest.raises(RegistryError, match=f"models.base.{key}: 'other' has no such task"):
+                Registry(file, tmp_path / "models")
+    assert Registry(file, tmp_path / "models")
 
 
 def test_every_key_is_documented() -> None:

@@ -9,7 +9,7 @@ import torch
 from pipelines.messages import Begin
 from pipelines.models.equipment import BESIDE, bytes_taken
 from pipelines.models.residence import Residence
-from pipelines.questions import Equip
+from pipelines.questions import Equip, Viewer
 from pipelines.worker import _own_device
 from tests.tiny_writer import writer
 
@@ -37,6 +37,12 @@ def test_all_of_its_models_in_the_width_of_the_device(folder: Path) -> None:
     assert bytes_taken(one, "cpu") == 4 * weights(folder)
     two = Equip("cuda:0", writer=folder, judges={"it": folder})
     assert bytes_taken(two, "cuda:0") == BESIDE + 2 * 2 * weights(folder)
+
+
+def test_a_viewer_in_full_width(folder: Path) -> None:
+    equip = Equip("cuda:0", viewer=Viewer(folder, {}))
+    assert bytes_taken(equip, "cuda:0") == BESIDE + 4 * weights(folder)
+    assert bytes_taken(equip, "cuda:1") == 0
 
 
 def test_nothing_of_another_device_or_without_models(folder: Path, tmp_path: Path) -> None:

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from transformers import CLIPImageProcessorPil
 
 from pipelines.content import Classifier, Thresholds
 from pipelines.core import Blocked, Image, Job, ModelUnavailable, Strictness
+from pipelines.lanes.memory import Memory
 from pipelines.messages import Begin
-from pipelines.models.inspection import Inspector
-from pipelines.models.loader import Resident
+from pipelines.models.inspection import Guard, Inspector
+from pipelines.models.loader import Resident, load
 from pipelines.models.residence import Residence
+from pipelines.registry import Registry
 from tests.pipelines.conftest import Rig
 from tests.tiny_judges import RED, redness, safety_checker
 
@@ -153,3 +158,41 @@ def test_what_cannot_be_loaded_lets_nothing_out_that_is_to_be_judged(
     rig.run(replace(job, moderation="low"), replace(job, id="free"))
     assert isinstance(rig.outcomes[job.id], ModelUnavailable)
     assert isinstance(rig.outcomes["free"], Image)
+
+
+@pytest.fixture
+def guarded(tiny_registry: Registry, tmp_path: Path) -> Callable[[torch.Tensor], Resident]:
+    """The tiny SD, saved with a safety checker to which one picture is bad."""
+
+    def build(bad: torch.Tensor) -> Resident:
+        checker = safety_checker(tmp_path / "checker", bad, picture(0, 0, 1))
+        spec, place = tiny_registry.models["sd"], tmp_path / "sd"
+        pipe = StableDiffusionPipeline.from_pretrained(
+            tiny_registry.path("sd"),
+            safety_checker=StableDiffusionSafetyChecker.from_pretrained(checker),
+            feature_extractor=CLIPImageProcessorPil.from_pretrained(checker),
+        )
+        pipe.save_pretrained(place)
+        return load(spec, place, "cpu", Memory(0))
+
+    return build
+
+
+def test_a_model_s_own_safety_checker_keeps_back_and_paints_nothing_black(
+    residents: dict[str, Resident], jobs: Jobs, guarded: Callable[[torch.Tensor], Resident]
+) -> None:
+    job = replace(jobs("sd")[0], previews=2)
+    plain = Rig(residents)
+    plain.run(job, *jobs("sd")[4:])
+    model = guarded(as_tensor(plain.pixels(job)))
+    rig = Rig({"sd": model})
+    rig.run(job, replace(job, id="judged", moderation="low"), *jobs("sd")[4:])
+    assert rig.outcomes["judged"].categories == ("sexual",)  # type: ignore[union-attr]
+    for free in (job, *jobs("sd")[4:]):
+        assert np.abs(rig.pixels(free) - plain.pixels(free)).max() <= 1
+    assert len(rig.previews[job.id]) == 2
+    everything = replace(model, guard=Guard(model.pipe))
+    everything.pipe.safety_checker.concept_embeds_weights.fill_(-2)
+    nothing = Rig({"sd": everything})
+    nothing.run(replace(job, moderation="low"))
+    assert not nothing.previews[job.id] and isinstance(nothing.outcomes[job.id], Blocked)

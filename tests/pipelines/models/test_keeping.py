@@ -79,6 +79,17 @@ def test_a_host_that_has_no_more_keeps_nothing() -> None:
     assert "a" not in kept and torch.equal(module.weight, before)
 
 
+def test_what_finds_no_room_on_the_device_stays_in_the_host_s_memory() -> None:
+    def full(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        raise torch.OutOfMemoryError
+
+    kept, module = Keeper(1000, Ways(Ends().ways.to_host, full)), layer(1)
+    kept.keep("a", module)
+    with pytest.raises(torch.OutOfMemoryError):
+        kept.back("a")
+    assert "a" in kept, "or it would be taken for one that is on the device"
+
+
 @pytest.mark.parametrize("chunk", [64, 1000, CHUNK])
 def test_tensors_are_packed_into_few_blocks(chunk: int) -> None:
     tensors = [
@@ -176,6 +187,26 @@ def test_what_others_use_or_wait_for_is_left_where_it_is(tmp_path: Path) -> None
     assert going == []
     assert [name in kept for name in modules] == [False, False, True, False]
     assert ends.there == 1
+
+
+def test_what_comes_back_makes_no_room_for_what_goes(tmp_path: Path) -> None:
+    modules = {name: layer(1) for name in ("comes", "idle", "goes")}
+    for name in modules:
+        (tmp_path / name).touch()
+    parts = {name: Component(name, (tmp_path / name,), 400) for name in modules}
+    ends = Ends()
+    kept = Keeper(1000, ends.ways)
+    shelf = Shelf("cpu", keeper=kept)
+    pipes = {name: Pipe(**{name: module}) for name, module in modules.items()}
+    for pipe in pipes.values():
+        shelf.put(pipe, parts)
+    for name in ("comes", "idle"):
+        shelf.give_up([pipes[name]])
+    shelf.expect([parts["comes"]], lambda fraction: None)
+    shelf.give_up([pipes["goes"]])
+    assert [name in kept for name in modules] == [True, False, True]
+    assert shelf.known({"comes": parts["comes"]}) == {"comes": modules["comes"]}
+    assert "comes" not in kept and ends.back == 1, "it is on the device"
 
 
 def test_loras_do_not_wait_with_their_model(tiny_registry: Registry, tmp_path: Path) -> None:

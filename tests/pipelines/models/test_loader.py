@@ -21,7 +21,9 @@ def spec(**changes: object) -> ModelSpec:
 
 def test_meetings_are_where_the_table_says(residents: dict[str, Resident]) -> None:
     found = {
-        family: sorted(type(m._module).__name__ for m in resident.meetings)
+        family: sorted(
+            type(m._module).__name__ for m in resident.meetings if m.join.method != "encode"
+        )
         for family, resident in residents.items()
     }
     text = ["CLIPTextModel", "CLIPTextModelWithProjection"]
@@ -40,6 +42,14 @@ def test_meetings_are_where_the_table_says(residents: dict[str, Resident]) -> No
         ],
         "zimage": ["AutoencoderKL", "Qwen3Model", "ZImageTransformer2DModel"],
     }
+
+
+def test_autoencoders_encode_where_calls_meet_too(residents: dict[str, Resident]) -> None:
+    for family, resident in residents.items():
+        autoencoder = [it for it in resident.meetings if it._module is resident.pipe.vae]
+        both = {it.join.method: it.name for it in autoencoder}
+        assert both.keys() == {"encode", "decode"}, family
+        assert both["encode"] != both["decode"], "or their times would be taken for each other's"
 
 
 @pytest.mark.parametrize("family", ["flux2", "klein", "qwen", "zimage"])

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -30,6 +31,14 @@ def test_it_is_read_once_in_a_thread_that_says_so() -> None:
     assert not reader.take("a")
 
 
+def ended(reader: Reader, read: Callable[[], None]) -> bool:
+    for _ in range(10_000):
+        if reader.has_read("a", read):
+            return True
+        time.sleep(0.001)
+    return False
+
+
 def test_an_error_is_told_once_and_then_it_is_read_again() -> None:
     attempts: list[int] = []
 
@@ -38,15 +47,8 @@ def test_an_error_is_told_once_and_then_it_is_read_again() -> None:
         if len(attempts) == 1:
             raise OSError("the disk is gone")
 
-    def ended(reader: Reader) -> bool:
-        for _ in range(10_000):
-            if reader.has_read("a", read):
-                return True
-            time.sleep(0.001)
-        return False
-
     reader = Reader(lambda: None)
     with pytest.raises(OSError, match="the disk is gone"):
-        ended(reader)
-    assert ended(reader)
+        ended(reader, read)
+    assert ended(reader, read)
     assert len(attempts) == 2

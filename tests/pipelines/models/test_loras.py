@@ -4,6 +4,7 @@ import gc
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate import init_empty_weights
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FluxPipeline
 from safetensors.torch import load_file, save_file
 
 from pipelines.core import Job, Lora, ModelUnavailable, UnfitLora
 from pipelines.lanes.memory import Memory
-from pipelines.models import loras as loras_module
+from pipelines.models import lora_checks
 from pipelines.models.loader import Resident, load
 from pipelines.models.loras import Loras
 from pipelines.registry import Registry
@@ -230,6 +231,64 @@ def test_a_module_of_two_models_wears_it_for_one(
     assert loras.kept == []
 
 
+def test_two_models_of_one_denoiser_wear_what_either_brought(
+    resident: Callable[[str], Resident], tiny_registry: Registry, loras: Loras, folder: Path,
+    jobs: Jobs,
+) -> None:  # fmt: skip
+    one = resident("flux")
+    two = replace(one, pipe=type(one.pipe)(**one.pipe.components))
+    rig, job = Rig({"flux": two}), replace(jobs("flux")[0], loras=(Lora("flux-a"),))
+    rig.engine.submit(job)
+    while not loras.held:
+        rig.engine.step()
+    loras.leave(one.pipe)
+    rig.run()
+    assert np.abs(rig.pixels(job) - alone(tiny_registry, folder, job)).max() <= 1
+    loras.leave(two.pipe)
+    assert loras.kept == []
+
+
+def test_it_is_read_once_for_a_model_whatever_others_do(
+    resident: Callable[[str], Resident], loras: Loras, jobs: Jobs
+) -> None:
+    one, two = resident("flux"), resident("flux")
+    rig = Rig({"flux": one, "other": two})
+    job = replace(jobs("flux")[0], id="1", loras=(Lora("flux-a"),))
+    rig.run(job, replace(job, id="2", model="other"))
+    loras.leave(one.pipe)
+    [kept] = loras.kept
+    rig.run(replace(job, id="3", model="other"))
+    assert loras.kept == [kept]
+
+
+def test_a_model_may_go_while_a_file_is_read_for_it(
+    resident: Callable[[str], Resident], loras: Loras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gone = threading.Event(), threading.Event()
+    state = FluxPipeline.lora_state_dict
+
+    def slowly(*told: object, **more: object) -> object:
+        begun.set()
+        assert gone.wait(10)
+        return state(*told, **more)
+
+    monkeypatch.setattr(FluxPipeline, "lora_state_dict", staticmethod(slowly))
+    model = resident("flux")
+    denoiser = weakref.ref(model.pipe.transformer)
+    worn = (Lora("flux-a"),)
+    assert not loras.ready(model.pipe, worn)
+    assert begun.wait(10)
+    del model
+    gc.collect()
+    assert denoiser() is None, "or it would lie in memory beside what is loaded next"
+    gone.set()
+    again = resident("flux")
+    while not loras.ready(again.pipe, worn):
+        time.sleep(0.001)
+    with loras.on(again.pipe, worn) as names:
+        assert len(names) == 1
+
+
 def test_a_model_that_is_constructed_meanwhile_does_no_harm(
     resident: Callable[[str], Resident], tiny_registry: Registry, folder: Path, jobs: Jobs
 ) -> None:
@@ -313,7 +372,7 @@ def test_lanes_go_on_while_a_file_is_read(
             time.sleep(0.001)
         return require_trusted_lora(file)
 
-    monkeypatch.setattr(loras_module, "require_trusted_lora", slowly)
+    monkeypatch.setattr(lora_checks, "require_trusted_lora", slowly)
     rig.run(worn, plain)
     assert rig.pixels(worn).std() > 5
     assert readers != [threading.get_ident()] and len(readers) == 1
@@ -328,7 +387,7 @@ def test_a_file_is_read_once_for_all_that_wait_for_it(
         read.append(file.stem)
         return require_trusted_lora(file)
 
-    monkeypatch.setattr(loras_module, "require_trusted_lora", counted)
+    monkeypatch.setattr(lora_checks, "require_trusted_lora", counted)
     a, b = Lora("sd-a"), Lora("sd-b")
     them = [replace(jobs("sd")[0], id=str(n), seed=n, loras=(a, b)[n % 2 :]) for n in range(4)]
     rig = Rig({"sd": resident("sd")})

@@ -48,7 +48,7 @@ def test_alpha_is_what_is_not_background(folder: Path) -> None:
 
 def test_what_it_takes_is_told_by_its_files(folder: Path, tmp_path: Path) -> None:
     matting = Matting(folder, "cpu")
-    _, model, _ = matting._parts
+    model, *_ = matting._parts
     assert 0 <= weigh(model) - matting.size < 1024
     assert Matting(tmp_path, "cpu").size == 0
 

@@ -1,6 +1,7 @@
 """Which models are in memory: loading beside running lanes, and who gives way to whom."""
 
 import threading
+import weakref
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipelines.core import ModelUnavailable
 from pipelines.models.footprints import Parts
 from pipelines.models.pool import Pool, Tell
 from pipelines.models.room import Beside, Room
+from pipelines.scheduling.trouble import DeviceLost
 
 SIZES = {"a": 40, "b": 40, "c": 40, "huge": 101}
 
@@ -98,6 +100,33 @@ def test_a_failure_is_told_to_all_who_wait_and_the_next_call_tries_again(
     assert pools.until(pool, "a").name == "here now"
 
 
+@pytest.mark.parametrize("kind", ["it cannot be read", "it is too large"])
+def test_nothing_stays_behind_of_what_failed(pools: Pools, kind: str) -> None:
+    seen: list[weakref.ref[Loaded]] = []
+
+    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
+        loaded = Loaded(model, {model: 101})
+        seen.append(weakref.ref(loaded))
+        if kind == "it cannot be read":
+            raise OSError
+        return loaded
+
+    pool = pools.pool(load)
+    with pytest.raises(ModelUnavailable):
+        pools.until(pool, "a")
+    with pytest.raises(ModelUnavailable):
+        pool.get("a")  # those who wait are still told
+    assert seen[0]() is None, "or it would lie in memory beside what is loaded next"
+
+
+def test_a_device_that_is_lost_while_loading_is_lost(pools: Pools) -> None:
+    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(DeviceLost):
+        pools.until(pools.pool(load), "a")
+
+
 def test_the_order_of_eviction(pools: Pools) -> None:
     pool = pools.pool()
     for model in "aba":
@@ -118,6 +147,7 @@ def test_what_has_lanes_stays_and_gets_no_new_ones_while_another_waits(pools: Po
     assert (pool.resident, pool.loading) == (["a", "b"], {})
     assert pool.get("a") is None, "its lanes must end some day"
     assert pool.get("b") is not None, "it is in nobody's way"
+    assert pool.get("c") is None
     pool.make_way({"b"})
     assert "c" in pool.loading
     pools.until(pool, "c", busy={"b"})
@@ -126,6 +156,21 @@ def test_what_has_lanes_stays_and_gets_no_new_ones_while_another_waits(pools: Po
     assert pool.resident == ["b", "c"], "a waits in its turn"
     pools.until(pool, "a", busy={"c"})
     assert pool.resident == ["c", "a"]
+
+
+def test_what_nobody_waits_for_any_more_is_not_loaded_and_nothing_gives_way(pools: Pools) -> None:
+    pool = pools.pool()
+    for model in "ab":
+        pools.until(pool, model)
+    assert pool.get("c") is None
+    pool.make_way({"a", "b"})
+    assert pool.get("a") is None, "its lanes must end some day"
+    pools.changed.clear()
+    pool.make_way(())
+    assert pools.changed.is_set(), "or who asked for a would wait for ever on an idle device"
+    assert pool.get("a") is not None
+    pool.make_way(())
+    assert pools.loads == ["a", "b"]
 
 
 def test_models_are_loaded_in_the_order_in_which_they_were_asked_for(pools: Pools) -> None:
@@ -218,6 +263,7 @@ def test_room_for_what_a_model_needs_beside_it(pools: Pools) -> None:
     pool.make_way({"a", "b"})
     assert pool.get("a") is None, "its lanes must end some day"
     assert pool.get("b") is not None
+    assert not pool.spare("b", lambda: {"lora": 20})
     pools.changed.clear()
     pool.make_way({"b"})
     assert pools.changed.is_set(), "or the job would wait for ever on an idle device"
@@ -239,5 +285,6 @@ def test_what_is_on_its_way_has_its_room_already(pools: Pools) -> None:
     pools.may_end.set()
     pools.until(pool, "b", busy={"a"})
     assert pool.get("b") is not None
+    assert not pool.spare("a", lambda: {"lora": 21})
     pool.make_way({"a"})
     assert pool.resident == ["a"] and pool.spare("a", lambda: {"lora": 21})

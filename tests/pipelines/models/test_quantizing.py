@@ -27,7 +27,7 @@ from pipelines.models.quantizing import config_for, weigh
 from pipelines.models.residence import Residence
 from pipelines.registry import ModelSpec, Registry, RegistryError
 from pipelines.weights.manifest import WeightsError
-from tests import tiny, tiny_files, tiny_loras, tiny_wide
+from tests import tiny, tiny_files, tiny_loras
 from tests.conftest import entry
 from tests.pipelines.conftest import Rig
 
@@ -48,7 +48,7 @@ def bitsandbytes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_wide.build(tmp_path_factory.mktemp("wide"))
+    return tiny.build_wide(tmp_path_factory.mktemp("wide"))
 
 
 def spec(**changes: object) -> ModelSpec:
@@ -157,7 +157,7 @@ def test_whole_and_in_fewer_bits_are_not_taken_for_each_other(wide: Path, jobs: 
     assert whole.pipe.text_encoder is small.pipe.text_encoder
     assert whole.pipe.transformer is not small.pipe.transformer
     names = [{it.name for it in model.meetings} for model in (whole, small)]
-    assert len(names[0] - names[1]) == 4 and not names[1] & names[0]
+    assert len(names[0] - names[1]) == 5 and not names[1] & names[0]
     rig, job = Rig({"whole": whole, "small": small}), jobs("small")[0]
     rig.run(replace(job, model="whole", id="first"))
     rig.run(job)

@@ -1,5 +1,7 @@
 """Models under a memory budget, by the engine's own loop; and what models share."""
 
+import gc
+import json
 import shutil
 import time
 import weakref
@@ -69,7 +71,7 @@ class Box:
         """The bytes of the modules that are really there, LoRAs and all."""
         there = [*self.residence._shelf._modules.values()]
         if self.residence._matting and "_parts" in vars(self.residence._matting):
-            there.append(self.residence._matting._parts[1])
+            there.append(self.residence._matting._parts.model)
         return sum(weigh(module) for module in there)
 
 
@@ -255,6 +257,21 @@ class Pipe:
         assert device == "cpu"
 
 
+def test_a_module_that_a_file_names_is_not_imported(
+    tiny_registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(tiny_registry.path("sd"), tmp_path / "sd")
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["unet"] = ["planted", "UNet2DConditionModel"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    box = Box({"sd": (tiny_registry.models["sd"], folder)}, 10**9)
+    box.run([a_job("sd")])
+    assert isinstance(box.outcomes["a"], ModelUnavailable)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_progress_goes_from_nothing_to_all(twins: Models) -> None:
     residence = Residence(Begin("cpu", twins, preload=[], threads=1))
     told: dict[str, list[float]] = {"flux": [], "twin": []}
@@ -266,6 +283,16 @@ def test_progress_goes_from_nothing_to_all(twins: Models) -> None:
     assert kept[1].parts == residence.footprint("twin") | {
         name: size for name, size in kept[1].parts.items() if name in kept[0].parts
     }
+
+
+def test_what_is_known_of_a_model_that_is_gone_is_not_taken_for_another_one() -> None:
+    shelf, seen = Shelf("cpu"), list[str]()
+    for _ in range(50):  # in the same place in memory, sooner or later
+        shelf.expect([], lambda fraction: None)
+        shelf.put(Pipe(unet=torch.nn.Linear(2, 2)), {})
+        seen += shelf.arrived()
+        gc.collect()
+    assert len(set(seen)) == 50
 
 
 @pytest.mark.parametrize("way", ["text", "group"])

@@ -187,6 +187,38 @@ def test_what_it_takes_and_what_it_shares(tiny_registry: Registry, tmp_path: Pat
     assert len(one.parts.keys() - flux.parts.keys()) == 1
 
 
+def test_what_a_whole_checkpoint_lacks_counts_and_is_shared(
+    narrow: None, tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
+) -> None:
+    base = tiny_registry.models["flux"], tiny_registry.path("flux")
+    file = tiny_checkpoints.flux(base[1], tmp_path / "one.safetensors", whole=True)
+    weights = load_file(file)
+    save_file({name: it for name, it in weights.items() if "t5xxl" not in name}, file)
+    one = spec(config=str(base[1])), file
+    residence = Residence(Begin("cpu", {"flux": base, "one": one}, [], 1))
+    flux = residence.load("flux", [], lambda fraction: None)
+    lacking = residence.load("one", [], lambda fraction: None)
+    assert lacking.pipe.text_encoder_2 is flux.pipe.text_encoder_2
+    assert lacking.pipe.text_encoder is not flux.pipe.text_encoder
+    predicted, measured = residence.footprint("one"), lacking.parts
+    assert abs(sum(predicted.values()) - sum(measured.values())) < 2048
+    assert len(predicted.keys() & flux.parts.keys()) == 1
+    rig, job = Rig({"flux": lacking}), jobs("flux")[0]
+    rig.run(job)
+    assert np.abs(rig.pixels(job) - plain(job)).max() <= 1
+
+
+def test_what_comes_to_the_rest_later_counts(tiny_registry: Registry, tmp_path: Path) -> None:
+    file = tiny_files.build_denoiser(tiny_registry.path("flux"), tmp_path / "one.safetensors")
+    config = shutil.copytree(tiny_registry.path("flux"), tmp_path / "config")
+    weights = config / "vae" / "diffusion_pytorch_model.safetensors"
+    away = weights.rename(tmp_path / "away")
+    residence = Residence(Begin("cpu", {"one": (spec(config=str(config)), file)}, [], 1))
+    before = residence.footprint("one")
+    away.rename(weights)
+    assert len(residence.footprint("one")) == len(before) + 1
+
+
 def test_like_names_the_rest_too(tiny_registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "mine.gguf").touch()
     models = {

@@ -13,7 +13,10 @@ from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionM
 
 from pipelines.core import Job
 from pipelines.lanes.memory import Memory
+from pipelines.messages import Begin
+from pipelines.models.footprints import components_of, size_of
 from pipelines.models.loader import Resident, load
+from pipelines.models.residence import Residence
 from pipelines.registry import ModelSpec, Registry
 from pipelines.tasks.pictures import rgb
 from tests.conftest import entry
@@ -112,3 +115,17 @@ def test_without_a_prior_there_are_no_variations_of_this_kind(
 ) -> None:
     with pytest.raises(ValueError, match="has no prior"):
         residents["flux"].pipe_for("variation")
+
+
+def test_what_waits_elsewhere_is_chosen_with_the_reader_in_mind(prior: Path, base: Path) -> None:
+    flux = ModelSpec.model_validate(entry("flux") | {"variation": "redux"})
+    models = {"flux": (flux, base), "redux": (ModelSpec.model_validate(entry("redux")), prior)}
+
+    def footprint(budget: float) -> int:
+        return size_of(Residence(Begin("cuda:0", models, [], 1), budget).footprint("flux"))
+
+    whole = footprint(10**9)
+    reader = sum(it.size for it in components_of(models["redux"][0], prior).values())
+    assert 0 < reader < whole == footprint(whole)
+    for budget in (whole - 1, whole - reader):
+        assert footprint(budget) <= budget, "what does not fit with it waits elsewhere"

@@ -123,3 +123,15 @@ def test_what_looks_at_images_has_its_memory_first(weights: Path, tmp_path: Path
     assert "less 4.3 GB" in str(table.title)
     *_, first = [list(column.cells)[0] for column in table.columns]
     assert first == "8 GB: no\n12 to 32 GB: group\n48 to 141 GB: none"
+
+
+def test_what_reads_pictures_for_a_model_is_beside_it(weights: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "prior", {"transformer": 12 * GB})
+    prior = entry("prior") | {"tasks": ["variation"], "dtype": "bfloat16"}
+    said = yaml.safe_load(weights.read_text())
+    said["models"]["large"]["variation"] = "prior"
+    weights.write_text(yaml.safe_dump(said | {"models": said["models"] | {"prior": prior}}))
+    table = cards_table(Registry(weights, tmp_path), 0.9)
+    names, *_, ways = [list(column.cells) for column in table.columns]
+    told = dict(zip(names, ways, strict=True))
+    assert told["large"] == "8 to 16 GB: no\n24 to 32 GB: group\n48 GB: text\n80 to 141 GB: none"
