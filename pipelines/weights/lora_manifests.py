@@ -22,7 +22,10 @@ from pipelines.weights.manifest import (
     write_text,
 )
 from pipelines.weights.safety import require_safetensors
-from pipelines.weights.staging import bring, clear, staging
+from pipelines.weights.staging import bring, clear, size_of, staging
+from pipelines.weights.verify import Report
+
+_MANIFEST = ".manifest.json"
 
 
 def manifest_of(file: Path) -> Manifest | None:
@@ -41,16 +44,23 @@ def require_trusted_lora(file: Path, advance: Advance = ignore) -> bool:
     return manifest is not None
 
 
-def changed_loras(loras: LoraFiles, begin: Begin = silently) -> dict[str, bool]:
-    """For each LoRA that has a manifest, whether it is another file; reads all of them."""
-    found = {}
-    for name in loras.names:
-        file = loras.folder / f"{name}.safetensors"
-        if manifest := manifest_of(file):
-            found[name] = manifest.files != {
-                file.name: hash_file(file, begin(name, file.stat().st_size))
-            }
-    return found
+def known_loras(loras: LoraFiles) -> list[str]:
+    """Every LoRA that is there, or of which there is a manifest, by name."""
+    named = (it.name.removesuffix(_MANIFEST) for it in loras.folder.glob(f"*{_MANIFEST}"))
+    return sorted({*loras.names, *filter(is_name, named)})
+
+
+def verify_lora(loras: LoraFiles, name: str, begin: Begin = silently) -> Report | None:
+    """How a LoRA's file differs from its manifest, reading it; None if it has no manifest."""
+    file = loras.folder / f"{name}.safetensors"
+    manifest = manifest_of(file)
+    if manifest is None:
+        return None
+    if not file.is_file():
+        return Report(missing=[file.name], changed=[], extra=[])
+    found = hash_file(file, begin(name, file.stat().st_size))
+    same = manifest.files == {file.name: found}
+    return Report(missing=[], changed=[] if same else [file.name], extra=[])
 
 
 def take_in_lora(
@@ -66,8 +76,7 @@ def take_in_lora(
 
     `bases`: the models that it was made for, where that shall be held.
     """
-    if not is_name(name):
-        raise WeightsError(f"'{name}' cannot be a LoRA's name: letters, digits, '.', '_', '-'")
+    require_lora_name(name)
     if not file.is_file() or file.suffix.lower() != ".safetensors":
         raise WeightsError(f"{file} is no .safetensors file")
     require_safetensors(file)
@@ -87,14 +96,16 @@ def take_in_lora(
 def install_lora(staged: Path, folder: Path, manifest: Manifest, bases: Collection[str]) -> None:
     """Move a LoRA that was just read to its place.
 
-    Its manifest comes first: until its file is there too, what was there before is refused.
+    Its manifest comes first: until its file is there too, what was there before is refused. What
+    is said of its bases holds where none are given and it is the same LoRA as before.
     """
     target = folder / staged.name
+    same = target.is_file() and manifest.files == {target.name: hash_file(target)}
     write_text(_beside(target), manifest.model_dump_json(indent=1) + "\n")
     about = target.with_suffix(".yaml")
     if bases:
         write_text(about, yaml.safe_dump({"base": sorted(bases)}))
-    else:
+    elif not same:
         about.unlink(missing_ok=True)
     staged.replace(target)
 
@@ -114,19 +125,42 @@ def require_lora(loras: LoraFiles, name: str) -> Path:
     """The file of a LoRA; raises WeightsError if there is none of this name."""
     file = loras.path(name)
     if file is None:
-        raise WeightsError(f"there is no LoRA '{name}' in {loras.folder}")
+        raise _unknown(loras, name)
     return file
 
 
+def require_lora_name(name: str) -> None:
+    """Raise WeightsError unless a LoRA may be called so."""
+    if not is_name(name):
+        raise WeightsError(f"'{name}' cannot be a LoRA's name: letters, digits, '.', '_', '-'")
+
+
+def require_known_lora(loras: LoraFiles, name: str) -> None:
+    """Raise WeightsError unless there is a LoRA of this name, or something was left of one."""
+    left = (*_all_of(loras, name), loras.folder / f".{name}.partial")
+    if not (is_name(name) and any(it.exists() for it in left)):
+        raise _unknown(loras, name)
+
+
 def remove_lora(loras: LoraFiles, name: str) -> int:
-    """Delete a LoRA and what says something of it; the bytes that were freed."""
-    file = require_lora(loras, name)
-    freed = file.stat().st_size
-    file.unlink()
-    for about in (_beside(file), file.with_suffix(".yaml")):
-        about.unlink(missing_ok=True)
+    """Delete a LoRA, what says something of it, and what an unfinished one left; the bytes that
+    were freed."""
+    require_known_lora(loras, name)
+    with staging(loras.folder, name) as partial:
+        freed = sum(size_of(it) for it in (*_all_of(loras, name), partial))
+        for each in _all_of(loras, name):
+            each.unlink(missing_ok=True)
+        shutil.rmtree(partial)
     return freed
 
 
+def _all_of(loras: LoraFiles, name: str) -> list[Path]:
+    return [loras.folder / f"{name}{suffix}" for suffix in (".safetensors", _MANIFEST, ".yaml")]
+
+
+def _unknown(loras: LoraFiles, name: str) -> WeightsError:
+    return WeightsError(f"there is no LoRA '{name}' in {loras.folder}")
+
+
 def _beside(file: Path) -> Path:
-    return file.with_name(f"{file.stem}.manifest.json")
+    return file.with_name(f"{file.stem}{_MANIFEST}")

@@ -8,11 +8,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.weights.manifest import Manifest, WeightsError, write_manifest
 from pipelines.weights.verify import remember
+
+_ASIDE, _DOOMED = ".aside", ".gone"
+"""How the hidden names end of what may have to come back, and of what may not."""
 
 
 @contextmanager
@@ -60,13 +63,19 @@ def finish(partial: Path, manifest: Manifest) -> None:
 def install(partial: Path, target: Path) -> None:
     """Move a finished folder to its place; what was there before goes away after it."""
     _sync(partial)
-    old = target.with_name(f".{target.name}.old")
-    _delete(old)
-    if target.exists() or target.is_symlink():
-        target.rename(old)
-    partial.rename(target)
-    _sync(target.parent)
-    _delete(old)
+    with _moving(target.parent):
+        if _is_there(target):
+            target.rename(target.with_name(f".{target.name}{_ASIDE}"))
+        partial.rename(target)
+        _sync(target.parent)
+
+
+def settle(models_dir: Path) -> None:
+    """Clear up after a process that was killed: what it had moved aside comes back, unless
+    something else has its place by now; what it was to delete goes."""
+    if models_dir.is_dir():
+        with suppress(OSError), _moving(models_dir):  # where nothing can be written, nothing was
+            pass
 
 
 def require_removable(models_dir: Path, name: str) -> None:
@@ -78,13 +87,12 @@ def require_removable(models_dir: Path, name: str) -> None:
 def remove(models_dir: Path, name: str) -> int:
     """Delete an installed model, and what an unfinished one left; the bytes that were freed."""
     require_removable(models_dir, name)
-    target, doomed = models_dir / name, models_dir / f".{name}.old"
-    partial = models_dir / f".{name}.partial"
-    if target.is_dir():
-        target.rename(doomed)
-    freed = sum(size_of(folder) for folder in (doomed, partial))
-    for folder in (doomed, partial):
-        _delete(folder)
+    target, doomed = models_dir / name, models_dir / f".{name}{_DOOMED}"
+    with staging(models_dir, name) as partial, _moving(models_dir):
+        if target.is_dir():
+            target.rename(doomed)
+        freed = sum(size_of(folder) for folder in (doomed, partial))
+        _delete(partial)
     return freed
 
 
@@ -102,6 +110,36 @@ def require_room(folder: Path, size: int) -> None:
             f"the disk of {folder} is too full: {size / 1e9:.1f} GB are needed, "
             f"{free / 1e9:.1f} GB are free"
         )
+
+
+@contextmanager
+def _moving(models_dir: Path) -> Iterator[None]:
+    """The folders of models for one process alone, before and after which they are settled."""
+    handle = os.open(models_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        _settle(models_dir)
+        try:
+            yield
+        finally:
+            _settle(models_dir)
+    finally:
+        os.close(handle)
+
+
+def _settle(models_dir: Path) -> None:
+    for before in models_dir.glob(f".*{_ASIDE}"):
+        target = before.with_name(before.name[1 : -len(_ASIDE)])
+        if _is_there(target):
+            _delete(before)
+        else:
+            before.rename(target)
+    for doomed in models_dir.glob(f".*{_DOOMED}"):
+        _delete(doomed)
+
+
+def _is_there(place: Path) -> bool:
+    return place.exists() or place.is_symlink()
 
 
 def _delete(folder: Path) -> None:

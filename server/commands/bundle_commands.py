@@ -14,8 +14,8 @@ from pipelines.lora_files import FOLDER as LORAS
 from pipelines.registry import Registry
 from pipelines.weights.manifest import WeightsError
 from server.commands.bars import bars
-from server.commands.commands import AnyNames, folders_of, mistakes_told, say, say_installed
-from server.commands.options import DEFAULT_WEIGHTS, DEFAULTS, ModelsDir, Weights
+from server.commands.naming import AnyNames, folders_of, mistakes_told, say, say_installed
+from server.commands.options import DEFAULT_WEIGHTS, DEFAULTS, ModelsDir, Weights, registry_of
 
 app = typer.Typer()
 
@@ -50,7 +50,7 @@ def bundle(
         from pipelines.weights.signing import signer
         from pipelines.weights.wheels import download_wheels
 
-        registry = Registry(weights, models_dir)
+        registry = registry_of(weights, models_dir)
         chosen = list(folders_of(registry, names)) if names else []
         if with_wheels is not None:
             download_wheels(with_wheels, Path(scratch))
@@ -90,12 +90,12 @@ def unbundle(
     with mistakes_told():
         from pipelines.weights.unbundle import unbundle
 
-        defined = Registry(weights, models_dir).models
+        defined = registry_of(weights, models_dir).models
         with bars() as begin:
             installed = unbundle(
                 file, models_dir, begin, defined=defined, trust=trust, wheels=wheels
             )
-        registry = Registry(weights, models_dir)
+        registry = registry_of(weights, models_dir)
         for name, manifest in installed.items():
             say_installed(name, manifest, models_dir)
             _say_unused(registry, name, models_dir)

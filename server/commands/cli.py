@@ -28,6 +28,7 @@ from server.commands.options import (
     Weights,
     flag,
     one_line_errors,
+    registry_of,
 )
 from server.config import Config, ConfigError
 
@@ -163,7 +164,7 @@ def serve(
             max_queue=max_queue,
             max_wait_s=max_wait,
         )
-        registry = Registry(config.weights, config.models_dir)
+        registry = registry_of(config.weights, config.models_dir)
         config = replace(config, rewriter_key=_rewriter_key(registry))
         from server.commands.serve import run
         from server.fleet.fleet import Fleet
@@ -177,7 +178,7 @@ def models(weights: Weights = DEFAULT_WEIGHTS, models_dir: ModelsDir = DEFAULTS.
     from server.commands import tables
 
     with one_line_errors():
-        registry = Registry(weights, models_dir)
+        registry = registry_of(weights, models_dir)
         loras = tables.loras_table(registry)
         shown = [tables.models_table(registry), *([loras] if loras.row_count else [])]
     Console().print(*shown, tables.names_table(registry))

@@ -3,41 +3,47 @@
 Each calls one function of `pipelines.weights`, and says what became of it.
 """
 
-import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from pipelines.definitions import OTHERS
 from pipelines.lora_files import FOLDER as LORAS
 from pipelines.lora_files import LoraFiles
 from pipelines.registry import ENTRY, RESERVED, Registry
-from pipelines.weights.manifest import Manifest, WeightsError, read_manifest
+from pipelines.weights.manifest import WeightsError, read_manifest
+from pipelines.weights.verify import Report
 from server.commands.bars import bars
-from server.commands.options import (
-    DEFAULT_WEIGHTS,
-    DEFAULTS,
-    ModelsDir,
-    Weights,
-    one_line_errors,
+from server.commands.naming import (
+    OTHER_NAMES,
+    AnyNames,
+    folders_of,
+    mistakes_told,
+    plain_id,
+    require,
+    require_all,
+    say,
+    say_installed,
 )
+from server.commands.options import DEFAULT_WEIGHTS, DEFAULTS, ModelsDir, Weights, registry_of
 from server.commands.tables import amount
 
 app = typer.Typer()
-_OTHERS = f"what weights files name beside models: {', '.join(OTHERS)}"
-_NAMED = f"Ids of models, or {_OTHERS}."
-Names = Annotated[list[str], typer.Argument(metavar="NAME", help=_NAMED)]
-AnyNames = Annotated[list[str] | None, typer.Argument(metavar="NAME", help=_NAMED)]
 
 
 @app.command()
 def pull(
-    names: Names,
+    names: AnyNames = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=OWNER/REPOSITORY[/FILE]",
+            help="A LoRA to fetch, by the name that it shall have; may be given several times.",
+        ),
+    ] = None,
+    base: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A model that these LoRAs are for.")
+    ] = None,
     revision: Annotated[
         str | None, typer.Option(help="A branch, tag or commit, instead of the newest one.")
     ] = None,
@@ -49,10 +55,14 @@ def pull(
 ) -> None:
     """Fetch weights from the hub: only what is needed, going on where an earlier run ended."""
     with mistakes_told():
+        from pipelines.weights.lora_pull import lora_source, pull_lora
         from pipelines.weights.pull import pull
 
-        registry = Registry(weights, models_dir)
-        repositories = {name: _repository(registry, name) for name in names}
+        _require_use(names, lora, base, variant)
+        registry = registry_of(weights, models_dir)
+        repositories = {name: _repository(registry, name) for name in names or ()}
+        sources = [lora_source(it) for it in lora or ()]
+        require_all(base or (), registry.models)
         with bars() as begin:
             for name, repository in repositories.items():
                 manifest = pull(
@@ -65,6 +75,22 @@ def pull(
                     is_pipeline=name in registry.models,
                 )
                 say_installed(name, manifest, models_dir)
+            for it in sources:
+                folder = registry.loras.folder
+                manifest = pull_lora(it, folder, begin, revision=revision, bases=base or ())
+                say_installed(f"{LORAS}/{it.name}", manifest, models_dir)
+
+
+def _require_use(
+    names: list[str] | None, loras: list[str] | None, bases: list[str] | None, variant: str | None
+) -> None:
+    """Raise WeightsError for what a pull would leave unused."""
+    if not (names or loras):
+        raise WeightsError("name what is to be fetched: a model, or a LoRA with --lora")
+    if bases and not loras:
+        raise WeightsError("--base is for LoRAs, with --lora")
+    if variant and not names:
+        raise WeightsError("--variant is for models, not for LoRAs")
 
 
 @app.command("import")
@@ -75,7 +101,7 @@ def import_(
     name: Annotated[
         str,
         typer.Option(
-            "--as", metavar="NAME", help=f"The model's id, the LoRA's name, or {_OTHERS}."
+            "--as", metavar="NAME", help=f"The model's id, the LoRA's name, or {OTHER_NAMES}."
         ),
     ],
     like: Annotated[
@@ -96,7 +122,7 @@ def import_(
     with mistakes_told():
         from pipelines.weights.importing import take_in
 
-        registry = Registry(weights, models_dir)
+        registry = registry_of(weights, models_dir)
         if lora:
             return _import_lora(registry, path, name, like, base or [], link)
         if base:
@@ -117,17 +143,20 @@ def _import_lora(
 
     if like is not None:
         raise WeightsError("--like is for a model: a LoRA may have a --base")
-    for id in bases:
-        _require(id, registry.models)
+    require_all(bases, registry.models)
     folder = registry.loras.folder
     with bars() as begin:
         manifest = take_in_lora(path, folder, name, begin, bases=bases, link=link)
-    say_installed(name, manifest, folder)
+    say_installed(f"{LORAS}/{name}", manifest, folder.parent)
 
 
 @app.command()
 def verify(
     names: AnyNames = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A LoRA to verify; may be given several times."),
+    ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
     models_dir: ModelsDir = DEFAULTS.models_dir,
 ) -> None:
@@ -136,27 +165,31 @@ def verify(
     Without a name: all of it, LoRAs as well.
     """
     with mistakes_told():
-        from pipelines.weights.lora_manifests import changed_loras
+        from pipelines.weights.lora_manifests import known_loras, require_known_lora, verify_lora
         from pipelines.weights.verify import verify
 
-        registry = Registry(weights, models_dir)
-        folders = folders_of(registry, names)
+        registry = registry_of(weights, models_dir)
+        named = bool(names or lora)
+        folders = folders_of(registry, names) if names or not named else {}
+        loras = lora or ([] if named else known_loras(registry.loras))
+        for name in loras:
+            require_known_lora(registry.loras, name)
+        reports: dict[str, Report | None] = {}
         with bars() as begin:
-            reports = {
-                name: verify(folder, begin(name, manifest.size))
-                for name, folder in folders.items()
-                if (manifest := read_manifest(folder))
-            }
-            loras = {} if names else changed_loras(registry.loras, begin)
+            for name, folder in folders.items():
+                manifest = read_manifest(folder)
+                reports[name] = verify(folder, begin(name, manifest.size)) if manifest else None
+            for name in loras:
+                reports[f"{LORAS}/{name}"] = verify_lora(registry.loras, name, begin)
         for name, report in reports.items():
-            say(f"{name}: {'intact' if report.intact else report}")
-        for name in folders.keys() - reports.keys():
-            say(f"{name}: has no manifest to verify it by")
-        for name, changed in loras.items():
-            say(f"loras/{name}: {'changed' if changed else 'intact'}")
-        unverified = bool(names) and len(reports) < len(folders)
-        broken = any(not report.intact for report in reports.values()) or any(loras.values())
-        raise typer.Exit(unverified or broken)
+            say(f"{name}: {_verified(report)}")
+        raise typer.Exit(any(named if it is None else not it.intact for it in reports.values()))
+
+
+def _verified(report: Report | None) -> str:
+    if report is None:
+        return "has no manifest to verify it by"
+    return "intact" if report.intact else str(report)
 
 
 @app.command()
@@ -170,7 +203,7 @@ def rm(
 ) -> None:
     """Delete what is installed from the models folder."""
     with mistakes_told():
-        from pipelines.weights.lora_manifests import remove_lora, require_lora
+        from pipelines.weights.lora_manifests import remove_lora, require_known_lora
         from pipelines.weights.staging import remove, require_removable
 
         loras = LoraFiles(models_dir / LORAS)
@@ -179,37 +212,27 @@ def rm(
         for name in names or ():
             if name == LORAS:
                 raise WeightsError(f"'{name}' is the folder of all LoRAs: name each with --lora")
-            require_removable(models_dir, _plain_id(name))
+            require_removable(models_dir, plain_id(name))
         for name in lora or ():
-            require_lora(loras, name)
+            require_known_lora(loras, name)
         for name in dict.fromkeys(names or ()):
             say(f"{name}: {amount(remove(models_dir, name))} freed")
         for name in dict.fromkeys(lora or ()):
             say(f"{LORAS}/{name}: {amount(remove_lora(loras, name))} freed")
 
 
-@contextmanager
-def mistakes_told() -> Iterator[None]:
-    """Tell a mistake of the operator's, and what the disk refuses, in a line, and exit with 2."""
-    with one_line_errors():
-        try:
-            yield
-        except OSError as error:
-            raise WeightsError(str(error)) from error
-
-
 def _require_entry(
     registry: Registry, path: Path, name: str, like: str | None, models_dir: Path
 ) -> None:
     """Raise WeightsError unless the model will be served once it is in its folder."""
-    if _plain_id(name) in RESERVED:
+    if plain_id(name) in RESERVED:
         return _require_place(registry, path, name, like, models_dir)
     own = models_dir / name / ENTRY
     file = registry.files.get(name)
     if file is None or file == own:
         if like is None:
             raise WeightsError(f"no entry defines '{name}': name a model that it is --like")
-        _require(like, registry.models)
+        require(like, registry.models)
     elif like is not None:
         raise WeightsError(f"{file} has an entry for '{name}' already: --like would not count")
     elif registry.path(name) != models_dir / name or path.is_file():
@@ -222,52 +245,16 @@ def _require_place(
     """The same of what is no model."""
     if name == LORAS:
         raise WeightsError(f"'{name}' is the folder of all LoRAs: a LoRA is taken in with --lora")
-    _require(name, registry.others)
+    require(name, registry.others)
     if like is not None:
         raise WeightsError(f"'{name}' is like no model")
     if registry.path(name) != models_dir / name or path.is_file():
         raise WeightsError(f"the source of '{name}' is {registry.source(name)}")
 
 
-def folders_of(registry: Registry, names: list[str] | None) -> dict[str, Path]:
-    """The folders of what was named, or else of all that is installed, without LoRAs. Raises
-    WeightsError for what is not installed."""
-    defined = [*registry.models, *registry.others]
-    for name in names or ():
-        _require(name, defined)
-        if not registry.installed(name):
-            raise WeightsError(f"'{name}' is not installed")
-    chosen = names or [name for name in defined if registry.installed(name)]
-    places = {name: registry.path(name) for name in chosen}
-    return {name: place if place.is_dir() else place.parent for name, place in places.items()}
-
-
-def _plain_id(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise WeightsError(f"'{name}' cannot be a model's id: letters, digits, '.', '_', '-'")
-    return name
-
-
 def _repository(registry: Registry, name: str) -> str:
-    _require(name, [*registry.models, *registry.others])
+    require(name, [*registry.models, *registry.others])
     source = registry.source(name)
     if not source.startswith("hub:"):
         raise WeightsError(f"{name} is not from the hub: its source is {source}")
     return source.removeprefix("hub:")
-
-
-def _require(name: str, defined: Collection[str]) -> None:
-    if name not in defined and name in OTHERS:
-        raise WeightsError(f"no weights file defines '{name}'")
-    if name not in defined:
-        raise WeightsError(f"there is no model '{name}'; there are: {', '.join(defined)}")
-
-
-def say_installed(name: str, manifest: Manifest, models_dir: Path) -> None:
-    """Tell of what is now in its place."""
-    say(f"{name}: {amount(manifest.size)} in {models_dir / name}")
-
-
-def say(text: str) -> None:
-    """A line for whoever looks at the terminal, as it is."""
-    Console().print(Text(text), soft_wrap=True)

@@ -1,9 +1,9 @@
-"""What the commands share: how a setting is given, and how a mistake in one is told.
+"""What the commands share: settings, the registry, and how a mistake is told.
 
 Knows flags and their names in the environment; not what they are for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.registry import RegistryError
+from pipelines.registry import Registry, RegistryError
 from pipelines.weights.manifest import WeightsError
+from pipelines.weights.staging import settle
 from server.config import Config, ConfigError
 
 MODELS = "Which models"
@@ -58,6 +59,13 @@ DataDir = Annotated[
         "data-dir", LIMITS, "Where the server keeps results, keys and its ledger of use.", "FOLDER"
     ),
 ]
+
+
+def registry_of(weights: Sequence[Path], models_dir: Path) -> Registry:
+    """What is defined and installed, once what a killed command left behind is cleared up; raises
+    RegistryError."""
+    settle(models_dir)
+    return Registry(weights, models_dir)
 
 
 @contextmanager

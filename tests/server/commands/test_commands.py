@@ -127,7 +127,7 @@ def test_loras_are_taken_in_verified_and_carried(run: Run, tmp_path: Path) -> No
     Path("odd.safetensors").write_bytes(tensors(100, 1))
     run("import", "download", "--as", "tiny")
     told = run("import", "odd.safetensors", "--as", "odd", "--lora", "--base", "tiny")
-    assert told.output == "odd: 0.0 MB in models/loras/odd\n"
+    assert told.output == "loras/odd: 0.0 MB in models/loras/odd.safetensors\n"
     assert "loras/odd: intact\n" in run("verify").output
     assert run("bundle", "tiny", "--lora", "odd", "-o", "b.tar").exit_code == 0
     told = run("unbundle", "b.tar", "--models-dir", "there")
@@ -135,13 +135,58 @@ def test_loras_are_taken_in_verified_and_carried(run: Run, tmp_path: Path) -> No
     assert Path("there/loras/odd.yaml").read_text() == "base:\n- tiny\n"
     Path("there/loras/odd.safetensors").write_bytes(tensors(100, 2))
     result = run("verify", "--models-dir", "there")
-    assert (result.exit_code, "loras/odd: changed\n" in result.output) == (1, True)
+    told = "loras/odd: changed: odd.safetensors\n"
+    assert (result.exit_code, told in result.output) == (1, True)
     odd = ("import", "odd.safetensors", "--as", "odd")
     refused(run(*odd, "--lora", "--base", "nothing"), "there is no model 'nothing'")
     refused(run(*odd, "--base", "tiny"), "--base is for a LoRA")
     refused(run(*odd, "--lora", "--like", "tiny"), "--like is for a model")
     refused(run("bundle", "tiny", "--lora", "even", "-o", "c.tar"), "there is no LoRA 'even'")
     assert not Path("c.tar").exists()
+
+
+def test_loras_are_verified_by_name(run: Run) -> None:
+    Path("odd.safetensors").write_bytes(tensors(100, 1))
+    run("import", "odd.safetensors", "--as", "odd", "--lora", "--base", "tiny")
+    Path("models/loras/bare.safetensors").write_bytes(tensors(100, 1))
+    bare = "loras/bare: has no manifest to verify it by\n"
+    assert (run("verify", "--lora", "odd").output, run("verify").exit_code) == (
+        "loras/odd: intact\n",
+        0,
+    )
+    assert bare in run("verify").output
+    result = run("verify", "--lora", "odd", "--lora", "bare")
+    assert (result.exit_code, result.output) == (1, f"loras/odd: intact\n{bare}")
+    refused(run("verify", "--lora", "never"), "there is no LoRA 'never'")
+    refused(run("verify", "--lora", "../odd"), "there is no LoRA")
+    Path("models/loras/odd.safetensors").unlink()
+    told = "loras/odd: missing: odd.safetensors\n"
+    assert (run("verify", "--lora", "odd").output, run("verify").exit_code) == (told, 1)
+    assert run("rm", "--lora", "odd").exit_code == 0
+    assert [it.name for it in Path("models/loras").iterdir()] == ["bare.safetensors"]
+
+
+def test_a_lora_in_its_place_gets_its_manifest_and_keeps_its_base(run: Run) -> None:
+    Path("models/loras").mkdir(parents=True)
+    for name, text in {"odd.safetensors": tensors(100, 1), "odd.yaml": b"base: tiny"}.items():
+        Path("models/loras", name).write_bytes(text)
+    for link in ((), ("--link",)):
+        words = ("import", "models/loras/odd.safetensors", "--as", "odd", "--lora", *link)
+        assert run(*words).exit_code == 0
+        assert run("verify", "--lora", "odd").output == "loras/odd: intact\n"
+        left = sorted(it.name for it in Path("models/loras").iterdir())
+        assert left == ["odd.manifest.json", "odd.safetensors", "odd.yaml"]
+        assert Path("models/loras/odd.yaml").read_bytes() == b"base: tiny"
+
+
+def test_a_start_clears_up_after_a_command_that_was_killed(run: Run) -> None:
+    run("import", "download", "--as", "tiny")
+    Path("models/tiny").rename("models/.tiny.aside")
+    assert run("verify", "tiny").output == "tiny: intact\n"
+    for words in (("models",), ("plan",), ("serve", "--port", "1", "--host", "203.0.113.7")):
+        Path("models/tiny").rename("models/.tiny.aside")
+        run(*words)
+        assert Path("models/tiny").is_dir()
 
 
 @pytest.fixture
