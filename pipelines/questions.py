@@ -1,4 +1,4 @@
-"""What a server and its aide say to each other: questions about texts, and the answers to them.
+"""What a server and its aide say to each other: questions about texts and pictures, and answers.
 
 Plain data, pickled by `Connection.send`. Knows neither what a question is for, nor any model.
 """
@@ -13,6 +13,14 @@ Over = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Viewer:
+    """An image classifier, and what its labels mean; empty for a safety checker's own one."""
+
+    folder: Path
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Equip:
     """The first word to an aide: where it works, and the folders of the models that it has."""
 
@@ -22,6 +30,8 @@ class Equip:
     """A causal language model: it answers `Write`."""
     judges: Mapping[str, Path] = field(default_factory=dict)
     """Text classifiers by name: they answer `Judge`."""
+    viewer: Viewer | None = None
+    """It answers `Look`."""
     threads: int | None = None
 
 
@@ -49,7 +59,24 @@ class Judge:
     texts: tuple[str, ...]
 
 
-Question = Write | Judge
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture."""
+
+    width: int
+    height: int
+    pixels: bytes
+    """RGB, 8 bits each, in rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is seen in a picture? Answered by `Judged`, by what the labels mean."""
+
+    picture: Seen
+
+
+Question = Write | Judge | Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +88,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """For each text, the score of each label."""
+    """For each text, the score of each label; for a picture, of each meaning of a label."""
 
     scores: tuple[Mapping[str, float], ...]
 

@@ -30,7 +30,7 @@ from server.keeping.store import Store
 from server.metrics.metering import Metering
 from server.metrics.metrics import Metrics
 from server.prompts import languages
-from server.prompts.judging import judge_for
+from server.prompts.judging import judge_for, picture_judge_for
 from server.prompts.policy import policy_of
 from server.prompts.rewriter import rewriter_for
 from server.reading.spool import Scratch
@@ -101,7 +101,13 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
         scratch=scratch,
         links=links,
         metrics=metrics,
-        policy=policy_of(config, registry, threads, judge_for(registry, aide)),
+        policy=policy_of(
+            config,
+            registry,
+            threads,
+            judge_for(registry, aide),
+            picture_judge_for(registry, aide),
+        ),
         aide=aide,
         rewriter=rewriter_for(config, registry, aide),
         threads=threads,

@@ -40,7 +40,7 @@ class Services:
     metrics: Metrics
     policy: Policy
     aide: Aide | None
-    """The process that is asked about texts, where there is something for it."""
+    """The process that is asked about texts and pictures, where there is something for it."""
     rewriter: Rewriter | None
     threads: Executor
     """For what would hold the event loop: pictures, and the disk."""

@@ -172,5 +172,50 @@ def test_moderations_through_the_official_client(server: Server) -> None:
     assert told.results[1].category_applied_input_types.sexual == ["text"]
 
 
+def image(colour: str, kind: str = "png") -> dict[str, Any]:
+    file = BytesIO()
+    Image.new("RGB", (1500, 700), colour).save(file, kind)
+    data = base64.b64encode(file.getvalue()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}
+
+
+def test_pictures_are_moderated_by_the_classifier_of_images(server: Server) -> None:
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-1", max_retries=0)
+
+    def told(*parts: Any) -> Any:
+        (result,) = client.moderations.create(input=list(parts)).results
+        return result
+
+    text = {"type": "text", "text": "色情"}
+    red, blue, both = told(image("red")), told(image("blue", "jpeg")), told(text, image("blue"))
+    assert (red.flagged, blue.flagged, both.flagged) == (True, False, True)
+    assert red.categories.violence_graphic and not red.categories.sexual
+    assert red.category_scores.violence_graphic > 0.5 > blue.category_scores.violence_graphic
+    assert both.categories.sexual and not both.categories.violence_graphic
+    types = both.category_applied_input_types
+    assert (types.violence_graphic, types.sexual) == (["text", "image"], ["text"])
+    types = red.category_applied_input_types
+    assert (types.violence_graphic, types.sexual) == (["image"], [])
+    assert told(image("blue"), image("red"), image("blue")).categories.violence_graphic
+
+
+def test_pictures_that_cannot_be_looked_at_are_told(server: Server) -> None:
+    def ask(url: str) -> tuple[int, Any, Any]:
+        part = {"type": "image_url", "image_url": {"url": url}}
+        answer = httpx.post(
+            f"{server.url}/v1/moderations",
+            json={"input": [part]},
+            headers={"authorization": "Bearer sk-1"},
+            trust_env=False,
+        )
+        error = assert_error_shape(answer)
+        return answer.status_code, error["code"], error["param"]
+
+    where = "input[0].image_url.url"
+    assert ask("data:image/png;base64,AAAA") == (400, "invalid_image_file", where)
+    assert ask("data:image/png;base64,") == (400, "invalid_image_file", where)
+    assert ask("https://example.org/a.png") == (400, "invalid_value", where)
+
+
 def test_it_says_at_start_what_it_is(server: Server) -> None:
     assert "content policy: on (" in server.log.read_text()

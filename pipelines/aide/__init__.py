@@ -1,1 +1,1 @@
-"""The process that is asked about texts."""
+"""The process that is asked about texts and pictures."""

@@ -1,4 +1,4 @@
-"""The process beside the workers that is asked about texts: so that no lane waits for it.
+"""The process beside the workers that is asked about texts and pictures: no lane waits for it.
 
 `python -m pipelines.aide.aide FD` is started by the server with one end of a socket pair, and ends
 when the server's end closes. Every model of it has a thread of its own, so that a short question
@@ -25,6 +25,7 @@ from pipelines.questions import (
     Equip,
     FromAide,
     Judge,
+    Look,
     Over,
     Question,
     Ready,
@@ -33,6 +34,8 @@ from pipelines.questions import (
     Unanswered,
     Write,
 )
+
+_VIEWER = "viewer"
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,10 @@ def tools_of(equip: Equip, device: str) -> Iterator[tuple[str, Make]]:
         from pipelines.aide.writing import Writer
 
         yield desk_of(Write((), 0)), partial(Writer, equip.writer, device)
+    if equip.viewer is not None:
+        from pipelines.aide.looking import Looking
+
+        yield _VIEWER, partial(Looking, equip.viewer, device)
 
 
 def desk_of(question: Question) -> str:
@@ -61,6 +68,8 @@ def desk_of(question: Question) -> str:
             return "writer"
         case Judge(name, _):
             return f"judge {name}"
+        case Look():
+            return _VIEWER
 
 
 class Desk:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from pipelines.core import Image, Job
 from server.answering import accounts, headers
 from server.answering.plan import unused
+from server.answering.revising import Wording
 from server.answering.streaming import EventStream
 from server.answering.waiting import all_or_none
 from server.handover.encode import SUFFIXES, encode, texts_of
@@ -28,7 +29,7 @@ cannot be finished by then is better refused at once. A stream has its headers, 
 
 
 async def answer(
-    request: Request, wanted: ImageRequest, jobs: list[Job], services: Services
+    request: Request, wanted: ImageRequest, wording: Wording, jobs: list[Job], services: Services
 ) -> Response:
     """Run the jobs and answer with all of their images; raises an ApiError or a JobError.
 
@@ -38,19 +39,20 @@ async def answer(
     if wanted.stream:
         response = EventStream(request, wanted, jobs, services.threads)
     else:
-        response = await _all_at_once(request, wanted, jobs, services)
+        left_s = max(0.0, ANSWER_WITHIN_S - wording.seconds)
+        response = await _all_at_once(request, wanted, jobs, left_s, services)
     response.headers[headers.MODEL] = wanted.model
     response.headers[headers.SEEDS] = ",".join(str(job.seed) for job in jobs)
-    if wanted.rewritten is not None:
-        response.headers[headers.REWRITE] = wanted.rewritten
-    ignored = (*wanted.ignored, *unused(wanted, jobs[0], services.registry.models[wanted.model]))
+    if wording.rewrite is not None:
+        response.headers[headers.REWRITE] = wording.rewrite
+    ignored = (*wording.ignored, *unused(wanted, jobs[0], services.registry.models[wanted.model]))
     if ignored:
         response.headers[headers.IGNORED] = ",".join(ignored)
     return response
 
 
 async def _all_at_once(
-    request: Request, wanted: ImageRequest, jobs: list[Job], services: Services
+    request: Request, wanted: ImageRequest, jobs: list[Job], within_s: float, services: Services
 ) -> Response:
     loop = asyncio.get_running_loop()
     base_url = services.config.public_url or _base_url(request)
@@ -60,8 +62,7 @@ async def _all_at_once(
             services.threads, _result, image, jobs[index], wanted, services, base_url
         )
 
-    left_s = max(0.0, ANSWER_WITHIN_S - wanted.waited_s)
-    futures = accounts.submit(request, jobs, within_s=left_s)
+    futures = accounts.submit(request, jobs, within_s=within_s)
     try:
         with told_as(wanted.profile):
             results = await all_or_none(futures, finish, request.receive)
@@ -83,9 +84,9 @@ def _result(
     delivery = wanted.delivery
     file = encode(image, delivery, texts_of(job))
     if delivery.response_format == "b64_json":
-        return Result(job.seed, b64_json=pybase64.b64encode_as_string(file))
+        return Result(job.seed, job.prompt, b64_json=pybase64.b64encode_as_string(file))
     name = services.store.save(file, SUFFIXES[delivery.output_format])
-    return Result(job.seed, url=services.links.make(base_url, name, time.time()))
+    return Result(job.seed, job.prompt, url=services.links.make(base_url, name, time.time()))
 
 
 def _base_url(request: Request) -> str:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from server.errors import FileNotStored, InvalidValue
 from server.keeping.files import Files
+from server.prompts.moderations import MOST_PARTS
 from server.reading.body import chunks, content_type, parse_json, refuse_length, unsupported
 from server.reading.endpoints import EDITS, JSON_EDITS, MOST_IMAGES, Endpoint
 from server.reading.fetch import fetch
@@ -25,7 +26,7 @@ from server.reading.uploads import Upload
 from server.services import Services
 
 JSON_LIMIT = 64 << 20
-"""Bytes of an edit in JSON, with the data URLs in it."""
+"""Bytes of an edit or a moderation in JSON, with the data URLs in it."""
 
 
 async def read_edit(request: Request, services: Services) -> tuple[Endpoint, Sent]:
@@ -45,6 +46,13 @@ async def read_one_file(request: Request, services: Services, name: str) -> Sent
     if content_type(request) != "multipart/form-data":
         raise unsupported(request, "multipart/form-data")
     return await read_form(request, services.scratch, {name: 1})
+
+
+async def read_moderation(request: Request, services: Services) -> Sent:
+    """The JSON of a moderation, which may have data URLs in it."""
+    if content_type(request) != "application/json":
+        raise unsupported(request, "application/json")
+    return await _read_json(request, services.scratch)
 
 
 async def open_all(
@@ -86,12 +94,13 @@ def _parse(body: IO[bytes], scratch: Scratch, opened: ExitStack) -> dict[str, ob
     body.seek(0)
     parameters = parse_json(body.read())
     for param, number, member in _members(parameters):
-        url = member.get("image_url")
+        key = "image_url" if "image_url" in member else "url"
+        url = member.get(key)
         if isinstance(url, str) and url[:5].lower() == "data:" and len(url) <= LONGEST_URL:
             file = scratch.new()
             opened.callback(file.close)
             file.write(_data(url))
-            member["image_url"] = Upload(file, f"{param}.image_url", number=number)
+            member[key] = Upload(file, f"{param}.{key}", number=number)
     return parameters
 
 
@@ -102,6 +111,10 @@ def _members(parameters: dict[str, Any]) -> Iterator[tuple[str, int, dict[str, A
             yield f"images[{index}]", index + 1, image
     if isinstance(mask, dict):
         yield "mask", 1, mask
+    parts = parameters.get("input")
+    for index, part in enumerate(parts[:MOST_PARTS] if isinstance(parts, list) else []):
+        if isinstance(part, dict) and isinstance(part.get("image_url"), dict):
+            yield f"input[{index}].image_url", index + 1, part["image_url"]
 
 
 def _data(url: str) -> bytes:

@@ -19,6 +19,7 @@ _LEAST_STRENGTH = 1 / 500
 
 def plan(
     request: ImageRequest,
+    prompt: str,
     registry: Registry,
     request_id: str,
     caller: Caller,
@@ -26,7 +27,8 @@ def plan(
 ) -> list[Job]:
     """The jobs of a request: equal but for their seeds, which count up from the first.
 
-    `moderation`: how strictly their images are judged; None: not at all.
+    `prompt`: the one that the model is given. `moderation`: how strictly their images are judged;
+    None: not at all.
     """
     spec = registry.models[request.model]
     preset = getattr(spec.quality, request.level)
@@ -46,7 +48,7 @@ def plan(
             id=f"{request_id}-{index}",
             model=request.model,
             task=request.task,
-            prompt=request.model_prompt,
+            prompt=prompt,
             negative_prompt=asked.get("negative_prompt"),
             width=width,
             height=height,

@@ -5,14 +5,15 @@ Knows when that is wanted and what the answer tells of it; how a prompt is rewri
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
 from pipelines.wording import Templates
 from server.answering.waiting import together
+from server.callers.callers import Caller
 from server.prompts.languages import likeliest, reads
-from server.prompts.rewriter import Revision
+from server.prompts.rewriter import Outcome, Revision
 from server.prompts.rewriting import Wish
 from server.reading.contract import ImageRequest
 from server.services import Services
@@ -21,11 +22,34 @@ _ENDS = " .,;。\uff0c\uff1b"
 """How a prompt may end that a template goes on with."""
 
 
-async def revised(request: Request, wanted: ImageRequest, services: Services) -> ImageRequest:
-    """The request with the prompt that its model is to be given; raises ClientDisconnected.
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What became of a request's prompt."""
 
-    What checks prompts, limits and accounts goes by the prompt as it was sent.
+    prompt: str
+    """The one that its model is given."""
+    ignored: tuple[str, ...]
+    """Of the request's parameters: those that change nothing, now that this is known."""
+    rewrite: Outcome | None = None
+    """What came of the rewriter, if that was asked."""
+    seconds: float = 0.0
+    """What that took of the time for the answer."""
+
+
+async def revised(
+    request: Request, wanted: ImageRequest, caller: Caller, services: Services
+) -> Wording:
+    """The prompt that the model is to be given; raises ClientDisconnected, and as `Policy.check`.
+
+    The prompt as it was sent has been checked; limits and accounts go by that one.
     """
+    wording = await _wording(request, wanted, services)
+    if wording.prompt != wanted.prompt:
+        await services.policy.check(wording.prompt, wanted, caller)
+    return wording
+
+
+async def _wording(request: Request, wanted: ImageRequest, services: Services) -> Wording:
     spec = services.registry.models[wanted.model]
     wish = Wish(
         wanted.prompt,
@@ -37,16 +61,16 @@ async def revised(request: Request, wanted: ImageRequest, services: Services) ->
     )
     revision = await _revision(request, wanted, wish, services)
     if revision is not None and revision.outcome == "done":
-        return _told(wanted, revision, revision.prompt, _without(wanted, "style"))
+        return _outcome(revision, revision.prompt, _without(wanted, "style"))
     prompt = dressed(wish, spec.templates) if wanted.tells_prompt else wanted.prompt
     ignored = wanted.ignored
-    if wanted.style and prompt != dressed(replace(wish, style=None), spec.templates):
+    if wanted.tells_prompt and prompt != dressed(replace(wish, style=None), spec.templates):
         ignored = _without(wanted, "style")
     if wanted.rewrite is True and services.rewriter is None:
         ignored = (*ignored, "prompt_rewrite")
     if not reads(spec.languages, wanted.prompt):
         ignored = (*ignored, "language")
-    return _told(wanted, revision, prompt, ignored)
+    return _outcome(revision, prompt, ignored)
 
 
 def dressed(wish: Wish, templates: Mapping[str, Templates]) -> str:
@@ -72,16 +96,10 @@ async def _revision(
     return revision
 
 
-def _told(
-    wanted: ImageRequest, revision: Revision | None, prompt: str, ignored: tuple[str, ...]
-) -> ImageRequest:
-    return replace(
-        wanted,
-        given_prompt=prompt,
-        rewritten=revision.outcome if revision else None,
-        waited_s=revision.seconds if revision else 0.0,
-        ignored=ignored,
-    )
+def _outcome(revision: Revision | None, prompt: str, ignored: tuple[str, ...]) -> Wording:
+    if revision is None:
+        return Wording(prompt, ignored)
+    return Wording(prompt, ignored, revision.outcome, revision.seconds)
 
 
 def _without(wanted: ImageRequest, name: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from pybase64 import b64encode_as_string
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -25,6 +26,7 @@ from server.errors import ClientDisconnected, Draining
 from server.handover import events
 from server.handover.encode import encode, texts_of
 from server.handover.previews import Previews
+from server.handover.responses import Result
 from server.handover.wire import Wire
 from server.prompts.policy import told_as
 from server.reading.contract import ImageRequest
@@ -120,7 +122,8 @@ class EventStream(Response):
         job = self._jobs[index]
         self._answered.add(job.id)  # it comes into the books, even if its reader leaves meanwhile
         file, now = self._file(index, image), int(time.time())
-        frame = events.completed(self._wanted, index, job.seed, file, now, image.unread)
+        result = Result(job.seed, job.prompt, b64_json=b64encode_as_string(file))
+        frame = events.completed(self._wanted, index, result, now, image.unread)
         accounts.answered(self._request, self._wanted, [(job, image)])
         return frame
 

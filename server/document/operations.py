@@ -4,7 +4,7 @@ Knows methods, paths and which errors there can be; not how a document is put to
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal
 
 from server import answers, errors
@@ -48,13 +48,14 @@ class Parameter:
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A method of a path."""
 
     id: str
     summary: str
     answer: Contents
+    _: KW_ONLY
     headers: Sequence[str] = ()
     """Of the good answer: those that it always has, beyond those of every answer."""
     others: Mapping[str, Contents] = field(default_factory=dict)
@@ -63,13 +64,21 @@ class Operation:
     example: Schema | None = None
     """A body in JSON."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    fails: Failures = ()
-    """Beyond an error that nobody foresaw."""
+    faults: Failures = ()
     keyed: bool = True
+
+    @property
+    def fails(self) -> Failures:
+        """Beyond an error that nobody foresaw."""
+        return (*(_KEY if self.keyed else ()), *self.faults)
 
 
 def _json(schema: Schema) -> Contents:
     return {JSON: schema}
+
+
+def _one(name: str) -> Contents:
+    return _json(ref(name))
 
 
 def _query(table: Table, required: Collection[str]) -> Mapping[str, Parameter]:
@@ -89,19 +98,17 @@ _QUERY: Failures = (
     errors.IntegerTooSmall,
     errors.IntegerTooLarge,
 )
-_NO_FILE: Failures = (*_KEY, errors.FileNotStored, errors.UnknownPath)
-_NO_MODEL: Failures = (*_KEY, errors.ModelNotFound, errors.UnknownPath)
+_NO_FILE: Failures = (errors.FileNotStored, errors.UnknownPath)
+_NO_MODEL: Failures = (errors.ModelNotFound, errors.UnknownPath)
 _NO_RESULT: Failures = (
     errors.LinkInvalid,
     errors.LinkExpired,
     errors.ResultNotFound,
     errors.UnknownPath,
 )
-_ELSEWHERE = {*_NO_FILE, *_NO_MODEL, *_NO_RESULT} - {*_KEY}
+_ELSEWHERE = {*_KEY, *_NO_FILE, *_NO_MODEL, *_NO_RESULT}
 _NOT_OF_A_METHOD = {errors.MethodNotSupported, errors.ClientDisconnected, Exception}
 _MAKING = tuple(kind for kind in answers.TABLE if kind not in _ELSEWHERE | _NOT_OF_A_METHOD)
-_OF_IMAGES = (headers.MODEL, headers.SEEDS)
-_IMAGES: Schema = ref("ImagesResponse")
 _BYTES: Contents = dict.fromkeys(PICTURES, FILE)
 _PLAIN: Schema = {"type": "string"}
 _RANGES: Mapping[str, Contents] = {
@@ -118,142 +125,121 @@ _LINK = {
     **_RANGE,
 }
 
+
+def _making(
+    id: str, summary: str, body: Contents, events: str | None = None, example: Schema | None = None
+) -> Operation:
+    """An operation that makes images; `events`: how the names of its stream's begin."""
+    return Operation(
+        id,
+        summary,
+        {JSON: ref("ImagesResponse"), **({STREAM: shapes.event(events)} if events else {})},
+        headers=(headers.MODEL, headers.SEEDS),
+        body=body,
+        example=example,
+        faults=_MAKING,
+    )
+
+
+_PROMPT = "a large red circle on a blue background"
+_RESULT = Operation(
+    "fetchResult",
+    "A finished image behind its signed link, which is good for an hour.",
+    _BYTES,
+    parameters=_LINK,
+    others=_RANGES,
+    faults=_NO_RESULT,
+    keyed=False,
+)
+
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("post", "/v1/images/generations"): Operation(
-        id="createImage",
-        summary="Make images of a prompt.",
-        body=_json(endpoint_schema(GENERATIONS)),
-        example={"model": "dall-e-3", "prompt": "a large red circle on a blue background"},
-        answer={JSON: _IMAGES, STREAM: shapes.event("image_generation")},
-        headers=_OF_IMAGES,
-        fails=_MAKING,
+    ("post", "/v1/images/generations"): _making(
+        "createImage",
+        "Make images of a prompt.",
+        _json(endpoint_schema(GENERATIONS)),
+        "image_generation",
+        example={"model": "dall-e-3", "prompt": _PROMPT},
     ),
-    ("post", "/v1/images/edits"): Operation(
-        id="createImageEdit",
-        summary="Repaint a part of a picture, or all of it.",
-        body={FORM: endpoint_schema(EDITS), JSON: endpoint_schema(JSON_EDITS)},
-        answer={JSON: _IMAGES, STREAM: shapes.event("image_edit")},
-        headers=_OF_IMAGES,
-        fails=_MAKING,
+    ("post", "/v1/images/edits"): _making(
+        "createImageEdit",
+        "Repaint a part of a picture, or all of it.",
+        {FORM: endpoint_schema(EDITS), JSON: endpoint_schema(JSON_EDITS)},
+        "image_edit",
     ),
-    ("post", "/v1/images/variations"): Operation(
-        id="createImageVariation",
-        summary="Make images like a picture.",
-        body={FORM: endpoint_schema(VARIATIONS)},
-        answer=_json(_IMAGES),
-        headers=_OF_IMAGES,
-        fails=_MAKING,
+    ("post", "/v1/images/variations"): _making(
+        "createImageVariation", "Make images like a picture.", {FORM: endpoint_schema(VARIATIONS)}
     ),
     ("post", "/v1/moderations"): Operation(
-        id="createModeration",
-        summary="What the content policy finds in texts.",
+        "createModeration",
+        "What the content policy finds in texts and pictures.",
+        _one("Moderation"),
         body=_json(table_schema(MODERATIONS, MODERATIONS_REQUIRED)),
-        example={"input": "a large red circle on a blue background"},
-        answer=_json(ref("Moderation")),
-        fails=(*_KEY, *_BODY, NotJudged),
+        example={"input": _PROMPT},
+        faults=(*_BODY, NotJudged),
     ),
     ("post", "/v1/files"): Operation(
-        id="createFile",
-        summary="Keep a picture for an hour, to be pointed to by its id.",
+        "createFile",
+        "Keep a picture for an hour, to be pointed to by its id.",
+        _one("File"),
         body={FORM: table_schema(FILES, FILES_REQUIRED)},
-        answer=_json(ref("File")),
-        fails=(*_KEY, *_BODY, errors.ResultNotStored),
+        faults=(*_BODY, errors.ResultNotStored),
     ),
     ("get", "/v1/files"): Operation(
-        id="listFiles",
-        summary="The caller's files, the newest first.",
-        answer=_json(listing("File")),
-        fails=_KEY,
+        "listFiles", "The caller's files, the newest first.", _json(listing("File"))
     ),
     ("get", "/v1/files/{id}"): Operation(
-        id="retrieveFile",
-        summary="What is known of a file.",
-        parameters=_ID,
-        answer=_json(ref("File")),
-        fails=_NO_FILE,
+        "retrieveFile", "What is known of a file.", _one("File"), parameters=_ID, faults=_NO_FILE
     ),
     ("delete", "/v1/files/{id}"): Operation(
-        id="deleteFile",
-        summary="Forget a file.",
-        parameters=_ID,
-        answer=_json(ref("DeletedFile")),
-        fails=_NO_FILE,
+        "deleteFile", "Forget a file.", _one("DeletedFile"), parameters=_ID, faults=_NO_FILE
     ),
     ("get", "/v1/files/{id}/content"): Operation(
-        id="downloadFile",
-        summary="The file itself.",
+        "downloadFile",
+        "The file itself.",
+        _BYTES,
         parameters={**_ID, **_RANGE},
-        answer=_BYTES,
         others=_RANGES,
-        fails=_NO_FILE,
+        faults=_NO_FILE,
     ),
     ("get", "/v1/models"): Operation(
-        id="listModels",
-        summary="Every name that can be sent as `model`.",
-        answer=_json(listing("Model")),
-        fails=_KEY,
+        "listModels", "Every name that can be sent as `model`.", _json(listing("Model"))
     ),
     ("get", "/v1/models/{id}"): Operation(
-        id="retrieveModel",
-        summary="One of the names.",
-        parameters=_ID,
-        answer=_json(ref("Model")),
-        fails=_NO_MODEL,
+        "retrieveModel", "One of the names.", _one("Model"), parameters=_ID, faults=_NO_MODEL
     ),
-    ("get", "/images/{name}"): Operation(
-        id="fetchResult",
-        summary="A finished image behind its signed link, which is good for an hour.",
-        parameters=_LINK,
-        answer=_BYTES,
-        others=_RANGES,
-        fails=_NO_RESULT,
-        keyed=False,
-    ),
-    ("head", "/images/{name}"): Operation(
-        id="describeResult",
-        summary="The headers of a finished image.",
-        parameters=_LINK,
-        answer=_BYTES,
-        others=_RANGES,
-        fails=_NO_RESULT,
-        keyed=False,
+    ("get", "/images/{name}"): _RESULT,
+    ("head", "/images/{name}"): replace(
+        _RESULT, id="describeResult", summary="The headers of a finished image."
     ),
     ("get", "/healthz"): Operation(
-        id="healthz",
-        summary="200 as long as the server lives.",
-        answer=_json(record({"status": {"const": "ok"}})),
+        "healthz",
+        "200 as long as the server lives.",
+        _json(record({"status": {"const": "ok"}})),
         keyed=False,
     ),
     ("get", "/readyz"): Operation(
-        id="readyz",
-        summary="200 once every device has loaded its models; until then 503 and how far it is.",
-        answer=_json(ref("Readiness")),
-        others={"503": _json(ref("Readiness"))},
+        "readyz",
+        "200 once every device has loaded its models; until then 503 and how far it is.",
+        _one("Readiness"),
+        others={"503": _one("Readiness")},
         keyed=False,
     ),
     ("get", "/status"): Operation(
-        id="status",
-        summary="Every device and the queue, as they are now.",
-        answer=_json(ref("ServerStatus")),
-        fails=_KEY,
+        "status", "Every device and the queue, as they are now.", _one("ServerStatus")
     ),
     ("get", "/metrics"): Operation(
-        id="metrics",
-        summary="What happened and how it goes, for Prometheus.",
-        answer=dict.fromkeys((TEXT, "application/openmetrics-text"), _PLAIN),
-        fails=_KEY,
+        "metrics",
+        "What happened and how it goes, for Prometheus.",
+        dict.fromkeys((TEXT, "application/openmetrics-text"), _PLAIN),
     ),
     ("get", "/v1/organization/usage/images"): Operation(
-        id="imagesUsage",
-        summary="How many images were made, in buckets of time.",
+        "imagesUsage",
+        "How many images were made, in buckets of time.",
+        _one("UsagePage"),
         parameters=_query(USAGE, required=("start_time",)),
-        answer=_json(ref("UsagePage")),
-        fails=(*_KEY, *_QUERY),
+        faults=_QUERY,
     ),
     ("get", "/openapi.json"): Operation(
-        id="openapi",
-        summary="This document.",
-        answer=_json({"type": "object"}),
-        keyed=False,
+        "openapi", "This document.", _json({"type": "object"}), keyed=False
     ),
 }

@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any
 
 from server.callers.queries import Items
-from server.prompts.moderations import MOST_TEXTS, TEXT, Inputs
+from server.prompts.moderations import MOST_PARTS, TEXT, Inputs
 from server.reading.endpoints import MOST_IMAGES, Endpoint
 from server.reading.kinds import (
     Anything,
@@ -21,7 +21,6 @@ from server.reading.kinds import (
     Kind,
     Number,
     OnlyFalse,
-    OnlyOne,
     Settled,
     Table,
     Text,
@@ -43,6 +42,7 @@ REFERENCE: Schema = {
     },
     "additionalProperties": False,
 }
+_URL = "^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)"
 _REFERENCE = {"$ref": "#/components/schemas/ImageReference"}
 LORA: Schema = {
     "description": "Low-rank weights of the folder of LoRAs, and how strongly they pull.",
@@ -125,8 +125,6 @@ def schema_of(kind: Kind) -> Schema:
             return {"type": "string", **least, "maxLength": longest}
         case Integer(low, high):
             return {"type": "integer", "minimum": low, "maximum": high}
-        case OnlyOne():
-            return {"type": "integer", "minimum": 1, "maximum": 1}
         case Number(low, high):
             return {"type": "number", "minimum": low, "maximum": high}
         case Boolean():
@@ -165,14 +163,26 @@ def _composed(kind: Kind) -> Schema:
 
 def _inputs() -> Schema:
     text = schema_of(TEXT)
+    url = {"type": "string", "maxLength": LONGEST_URL, "pattern": _URL}
+    picture = _exactly({"url": url})
     part = {
+        "anyOf": [
+            _exactly({"type": {"const": "text"}, "text": text}),
+            _exactly({"type": {"const": "image_url"}, "image_url": picture}),
+        ]
+    }
+    several = {"type": "array", "minItems": 1, "maxItems": MOST_PARTS}
+    return {"anyOf": [text, {**several, "items": text}, {**several, "items": part}]}
+
+
+def _exactly(properties: Schema) -> Schema:
+    """An object of these members, all of which it has."""
+    return {
         "type": "object",
-        "properties": {"type": {"const": "text"}, "text": text},
-        "required": ["type", "text"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
-    several = {"type": "array", "minItems": 1, "maxItems": MOST_TEXTS}
-    return {"anyOf": [text, {**several, "items": text}, {**several, "items": part}]}
 
 
 def union(schemas: Iterable[Schema]) -> Schema:

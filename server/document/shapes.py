@@ -211,7 +211,7 @@ def _moderation() -> Schema:
     def each(schema: Schema) -> Schema:
         return record(dict.fromkeys(CATEGORIES, schema))
 
-    kinds = {"type": "array", "items": {"const": "text"}}
+    kinds = {"type": "array", "items": {"enum": ["text", "image"]}}
     result = record(
         {
             "flagged": {"type": "boolean"},

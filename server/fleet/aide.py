@@ -18,6 +18,7 @@ from pipelines.questions import (
     Question,
     Ready,
     Unanswered,
+    Viewer,
 )
 from pipelines.registry import Registry
 from pipelines.wording import LocalRewriter
@@ -47,11 +48,15 @@ def equipment(config: Config, registry: Registry) -> Equip | None:
     """What the server's aide shall have; None where there is nothing for it."""
     rewriter, classifier = registry.rewriter, registry.policy.prompts
     judges = {PROMPTS: classifier.folder} if classifier and not classifier.fault else {}
+    images = registry.policy.images
+    viewer = Viewer(images.folder, images.labels) if images and not images.fault else None
     threads = max(1, (os.cpu_count() or 1) // 2)
     if isinstance(rewriter, LocalRewriter) and rewriter.installed:
-        return Equip(rewriter.device or config.devices[0], rewriter.folder, judges, threads)
+        return Equip(rewriter.device or config.devices[0], rewriter.folder, judges, viewer, threads)
     # A small model alone is not worth what a process takes of a GPU.
-    return Equip("cpu", judges=judges, threads=threads) if judges else None
+    if not (judges or viewer):
+        return None
+    return Equip("cpu", judges=judges, viewer=viewer, threads=threads)
 
 
 def aide_for(config: Config, registry: Registry) -> "Aide | None":
@@ -135,7 +140,8 @@ class Aide:
     def _state(self) -> State:
         if self._process is None:
             return "set aside" if self._deaths_in_a_row >= SET_ASIDE_AFTER else "restarting"
-        there = len(self._equip.judges) + (self._equip.writer is not None)
+        singles = (self._equip.writer, self._equip.viewer)
+        there = len(self._equip.judges) + sum(it is not None for it in singles)
         return "ready" if len(self._ready) == there else "loading"
 
     def _hear(self, message: FromAide) -> None:

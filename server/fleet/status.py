@@ -54,7 +54,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class AideStatus:
-    """The process beside the workers that is asked about texts."""
+    """The process beside the workers that is asked about texts and pictures."""
 
     device: str
     """As it is addressed: it may be `auto`."""

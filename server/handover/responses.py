@@ -26,6 +26,8 @@ class Result:
     """One finished image, as it is handed over."""
 
     seed: int
+    prompt: str
+    """The one that its model was given."""
     url: str | None = None
     b64_json: str | None = None
 
@@ -123,7 +125,7 @@ def error_response(error: Exception) -> Response:
 def _entry(request: ImageRequest, result: Result) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     if request.tells_prompt:
-        entry["revised_prompt"] = request.model_prompt
+        entry["revised_prompt"] = result.prompt
     if result.url is not None:
         entry["url"] = result.url
     if result.b64_json is not None:

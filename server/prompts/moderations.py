@@ -1,19 +1,19 @@
 """What is asked of `/v1/moderations`, and the shape of its answer.
 
-Knows the contract; what a text is about is found by `policy`.
+Knows the contract; what a text or a picture is about is found by `policy`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
-from pipelines.content import CATEGORIES
+from pipelines.content import CATEGORIES, Category
 from pipelines.core import Strictness
 from server.errors import EmptyArray, InvalidValue
 from server.prompts.policy import Findings, flagged
 from server.reading.kinds import Choice, Kind, Table, Text, read_table, wrong_type
-from server.reading.references import too_many
+from server.reading.references import Reference, read_url, too_many
 
 MODELS = (
     "omni-moderation-latest",
@@ -23,22 +23,65 @@ MODELS = (
     "text-moderation-007",
 )
 """The original's; the answer is the same by all of these names."""
-MOST_TEXTS = 100
+MOST_PARTS = 100
+"""Texts, or parts of an input."""
+MOST_PICTURES = 16
 TEXT = Text(32000, may_be_empty=False)
-_PART: Table = {"type": Choice(("text",)), "text": TEXT}
 
-Texts = Sequence[Sequence[str]]
-"""What each result is about: one text, or the parts of one input."""
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a result is about."""
+
+    texts: Sequence[str] = ()
+    pictures: Sequence[Reference] = ()
+    pictures_param: str = ""
+    """Where the first of the pictures is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found in an input."""
+
+    findings: Findings
+    has_texts: bool
+    looked_for: Collection[Category] = ()
+    """In its pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """`{"url": …}`."""
+
+    def read(self, name: str, value: object) -> Reference:
+        """What it points to."""
+        if not isinstance(value, dict):
+            raise wrong_type(name, "an object", value)
+        where = f"{name}.url"
+        sent = {f"{name}.{key}": item for key, item in value.items()}
+        url: Reference = read_table({where: _Url()}, sent, (where,))[where]
+        return url
+
+
+@dataclass(frozen=True, slots=True)
+class _Url:
+    def read(self, name: str, value: object) -> Reference:
+        return read_url(name, value)
+
+
+_TYPE = Choice(("text", "image_url"))
+_PARTS: Mapping[str, Kind] = {"text": TEXT, "image_url": _Picture()}
+"""What a part of a type has, under the name of the type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """A text, an array of texts, or an array of parts that are one input together."""
 
-    def read(self, name: str, value: object) -> Texts:
-        """The texts of each result."""
+    def read(self, name: str, value: object) -> Sequence[Input]:
+        """What each result is to be about."""
         if isinstance(value, str):
-            return [[TEXT.read(name, value)]]
+            return [Input([TEXT.read(name, value)])]
         if not isinstance(value, list):
             raise wrong_type(name, "a string or an array", value)
         if not value:
@@ -47,42 +90,76 @@ class Inputs:
                 "an empty array instead.",
                 name,
             )
-        if len(value) > MOST_TEXTS:
-            raise too_many(name, MOST_TEXTS, len(value))
+        if len(value) > MOST_PARTS:
+            raise too_many(name, MOST_PARTS, len(value))
         if isinstance(value[0], dict):
-            return [[_part(f"{name}[{index}]", part) for index, part in enumerate(value)]]
-        return [[TEXT.read(f"{name}[{index}]", text)] for index, text in enumerate(value)]
+            return [_together(name, value)]
+        return [Input([TEXT.read(f"{name}[{index}]", it)]) for index, it in enumerate(value)]
 
 
-BODY: Mapping[str, Kind] = {"model": Choice(MODELS), "input": Inputs()}
+BODY: Table = {"model": Choice(MODELS), "input": Inputs()}
 REQUIRED = ("input",)
 
 
-def answer(model: str, found: Sequence[Findings], strictness: Strictness) -> dict[str, Any]:
+def answer(model: str, verdicts: Iterable[Verdict], strictness: Strictness) -> dict[str, Any]:
     """What a client is told of what was found in its inputs."""
     return {
         "id": f"modr-{token_hex(16)}",
         "model": model,
-        "results": [_result(findings, strictness) for findings in found],
+        "results": [_result(it, strictness) for it in verdicts],
     }
 
 
-def _result(found: Findings, strictness: Strictness) -> dict[str, Any]:
+def no_pictures(input: Input) -> InvalidValue:
+    """The refusal of pictures where nothing looks at them."""
+    told = "This server has nothing that looks at images: its policy names no classifier of them. "
+    return InvalidValue(f"{told}Leave the images out.", input.pictures_param)
+
+
+def _result(verdict: Verdict, strictness: Strictness) -> dict[str, Any]:
+    found = verdict.findings
     refused = flagged(found, strictness)
+    types = {it: _types(it, verdict) for it in CATEGORIES}
     return {
         "flagged": bool(refused),
         "categories": {it: it in refused for it in CATEGORIES},
         "category_scores": {it: found[it].score if it in found else 0.0 for it in CATEGORIES},
-        "category_applied_input_types": {it: ["text"] for it in CATEGORIES},
+        "category_applied_input_types": types,
     }
 
 
-def _part(where: str, part: object) -> str:
+def _types(category: Category, verdict: Verdict) -> list[str]:
+    looked = ["image"] if category in verdict.looked_for else []
+    return (["text"] if verdict.has_texts else []) + looked
+
+
+def _together(name: str, parts: list[Any]) -> Input:
+    """Parts as one input."""
+    read = [_part(f"{name}[{index}]", part) for index, part in enumerate(parts)]
+    pictures = [index for index, part in enumerate(read) if not isinstance(part, str)]
+    if len(pictures) > MOST_PICTURES:
+        raise InvalidValue(
+            f"Invalid '{name}': at most {MOST_PICTURES} images are moderated at once, but got "
+            f"{len(pictures)}.",
+            name,
+        )
+    return Input(
+        [part for part in read if isinstance(part, str)],
+        [part for part in read if not isinstance(part, str)],
+        f"{name}[{pictures[0]}]" if pictures else "",
+    )
+
+
+def _part(where: str, part: object) -> str | Reference:
     if not isinstance(part, dict):
         raise wrong_type(where, "an object", part)
-    if part.get("type") == "image_url":
-        raise InvalidValue("This server moderates text alone: leave the images out.", where)
-    named = {f"{where}.{name}": kind for name, kind in _PART.items()}
     sent = {f"{where}.{name}": value for name, value in part.items()}
-    text: str = read_table(named, sent, tuple(named))[f"{where}.text"]
-    return text
+    type_name = f"{where}.type"
+    said = read_table(
+        {type_name: _TYPE}, {type_name: part["type"]} if "type" in part else {}, (type_name,)
+    )
+    kind: str = said[type_name]
+    own = f"{where}.{kind}"
+    values = read_table({type_name: _TYPE, own: _PARTS[kind]}, sent, (own,))
+    read: str | Reference = values[own]
+    return read

@@ -9,10 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
-from pipelines.content import Category, Classifier, ContentPolicy, Mode, Which, folder_of
+from pipelines.content import (
+    NSFW,
+    Category,
+    Classifier,
+    ContentPolicy,
+    Mode,
+    Which,
+    folder_of,
+)
 from pipelines.core import Blocked, Strictness
+from pipelines.questions import Seen
 from pipelines.registry import Registry
 from server.callers.callers import Caller
 from server.config import Config, ConfigError
@@ -40,6 +49,12 @@ class Judge(Protocol):
     async def __call__(self, texts: Sequence[str]) -> Sequence[Scores]: ...
 
 
+class PictureJudge(Protocol):
+    """A classifier of pictures; the scores of their categories. Raises NotJudged."""
+
+    async def __call__(self, pictures: Sequence[Seen]) -> Sequence[Scores]: ...
+
+
 class Asked(Protocol):
     """What has to be known of a request for its prompt to be judged."""
 
@@ -47,15 +62,6 @@ class Asked(Protocol):
     def profile(self) -> Profile: ...
     @property
     def moderation(self) -> Strictness | None: ...
-
-
-class Given(Asked, Protocol):
-    """What has to be known of one whose prompt may have been rewritten."""
-
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def model_prompt(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ class Finding:
 
 
 Findings = Mapping[Category, Finding]
+Said = tuple[Category, float]
+"""A category, and its score by one label."""
 
 
 class Policy:
@@ -80,12 +88,14 @@ class Policy:
         threads: Executor,
         classifier: Classifier | None = None,
         judge: Judge | None = None,
-        judges_images: bool = False,
+        images: Classifier | None = None,
+        picture_judge: PictureJudge | None = None,
     ) -> None:
-        """`judge` scores the labels of `classifier`, and is not needed without one."""
+        """`judge` scores the labels of `classifier`, and is not needed without one; so
+        `picture_judge` the categories of `images`."""
         self._mode, self._terms, self._threads = mode, terms, threads
         self._classifier, self._judge = classifier, judge
-        self._judges_images = judges_images
+        self._images, self._picture_judge = images, picture_judge
 
     def status(self) -> PolicyStatus:
         """What it is, in a few words."""
@@ -93,7 +103,7 @@ class Policy:
             mode=self._mode,
             terms=len(self._terms),
             judges_prompts=self._classifier is not None,
-            judges_images=self._judges_images,
+            judges_images=self._images is not None,
         )
 
     def strictness(self, moderation: Strictness | None, caller: Caller) -> Strictness | None:
@@ -115,14 +125,6 @@ class Policy:
                 raise _refusal(asked.profile, "input", categories)
         return strictness
 
-    async def check_given(self, asked: Given, caller: Caller) -> None:
-        """What its model is given of a prompt that was checked, where that is another one.
-
-        Raises as `check`.
-        """
-        if asked.model_prompt != asked.prompt:
-            await self.check(asked.model_prompt, asked, caller)
-
     async def judged(self, texts: Sequence[str]) -> list[Findings]:
         """What is found in each of the texts. Raises NotJudged."""
         loop = asyncio.get_running_loop()
@@ -133,20 +135,34 @@ class Policy:
         if self._judge is None:
             raise NotJudged
         scores = await self._judge(texts)
-        return [together((mine, self._read(its))) for mine, its in zip(found, scores, strict=True)]
+        labels = self._classifier.labels.items()
+        said = ([(it, its.get(label, 0.0)) for label, it in labels] for its in scores)
+        read = (_read(its, self._classifier) for its in said)
+        return [together(both) for both in zip(found, read, strict=True)]
 
-    def _read(self, scores: Scores) -> Findings:
-        """What a classifier's scores mean."""
-        assert self._classifier is not None
-        return together(
-            {category: Finding(counts, scores[label])}
-            for label, category in self._classifier.labels.items()
-            if (counts := _counts(scores.get(label, 0.0), self._classifier))
-        )
+    @property
+    def seen(self) -> frozenset[Category]:
+        """The categories that are looked for in pictures that are sent; none where none is."""
+        if self._images is None:
+            return frozenset()
+        return frozenset((self._images.labels or NSFW).values())
+
+    async def looked_at(self, pictures: Sequence[Seen]) -> list[Findings]:
+        """What is found in each of the pictures. Raises NotJudged."""
+        if not pictures:
+            return []
+        if self._images is None or self._picture_judge is None:
+            raise NotJudged
+        scores = await self._picture_judge(pictures)
+        return [_read(cast(Iterable[Said], its.items()), self._images) for its in scores]
 
 
 def policy_of(
-    config: Config, registry: Registry, threads: Executor, judge: Judge | None = None
+    config: Config,
+    registry: Registry,
+    threads: Executor,
+    judge: Judge | None = None,
+    picture_judge: PictureJudge | None = None,
 ) -> Policy:
     """A server's policy; raises ConfigError for lists that cannot be read, and for classifiers that
     are not there."""
@@ -160,7 +176,8 @@ def policy_of(
         threads,
         said.prompts,
         judge,
-        judges_images=said.images is not None,
+        said.images,
+        picture_judge,
     )
 
 
@@ -205,6 +222,15 @@ def in_a_line(policy: PolicyStatus) -> str:
 def _refusal(profile: Profile, stage: Stage, categories: tuple[str, ...]) -> Refused:
     kind = ModerationBlocked if profile.describes else ContentPolicyViolation
     return kind(stage, categories)
+
+
+def _read(scores: Iterable[Said], classifier: Classifier) -> Findings:
+    """What a classifier's scores mean."""
+    return together(
+        {category: Finding(counts, score)}
+        for category, score in scores
+        if (counts := _counts(score, classifier))
+    )
 
 
 def _counts(score: float, classifier: Classifier) -> Strictness | None:

@@ -7,6 +7,7 @@ a prompt is refused. Pure: knows neither who is asked, nor what a model makes of
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from pipelines.questions import Turn, Write
 from server.prompts.languages import likeliest, reads
@@ -57,15 +58,22 @@ _LETTERS_A_WORD = 6
 _TIMES_TOO_LONG = 8
 """An answer that is so many times as long as it may be is no prompt."""
 
-_THOUGHT = re.compile(r"<think>.*?</think>", re.S)
-_FENCE = re.compile(r"^```\w*\s*(.*?)\s*```$", re.S)
+_FENCE = "```"
+_FENCED_AS = re.compile(r"[a-z]*\s*")
 _LABEL = re.compile(
-    r"^(?:here(?: is|['’]s)[^:\n]{0,80}:|"
+    r"^(?:(?:(?:sure|certainly|of course|okay|absolutely)\b\W{1,3})?here(?: is|['’]s)"
+    r"[^:\n]{0,40}\b(?:prompt|description|version|rewrite)\b[^:\n]{0,40}:|"
     r"\W{0,3}(?:the )?(?:(?:new|revised|rewritten|final|image) )*(?:prompt|description)\W{0,3}"
     r"[:\uff1a]|"
     r"(?:新的?|改写后的?)?提示词[:\uff1a])\s*",
     re.I,
 )
+_REMARK = re.compile(
+    r"\W{0,3}(?:(?:note|explanation)s?\W{0,3}[:\uff1a]|i(?: hope| have|['’]ve| kept| added)\b|"
+    r"let me know\b|(?:说明|注)[:\uff1a])",
+    re.I,
+)
+"""How a paragraph begins that is about the prompt, and not of it."""
 _QUOTES = ('""', "''", "“”", "‘’", "「」")
 _REFUSAL = re.compile(
     r"^(?:(?:i['’]m|i am) (?:so |very )?(?:sorry|afraid|unable|not able)\b|"
@@ -137,7 +145,8 @@ def reading(written: str, wish: Wish) -> str:
     """The new prompt in what a language model wrote; raises Unusable where there is none."""
     if len(written) > _TIMES_TOO_LONG * max(wish.characters, 1000):
         raise Unusable(f"it has {len(written)} characters")
-    text = _bare(_THOUGHT.sub("", written))
+    # What a model thinks ends so, whether or not it is told to have begun.
+    text = _bare(written.rpartition("</think>")[2])
     if not text:
         raise Unusable("it is empty")
     if "<think>" in text:
@@ -166,13 +175,23 @@ def _wrapped(text: str) -> str:
 def _bare(text: str) -> str:
     """Without fences, labels, quotation marks and tags around it, in one line."""
     text = re.sub(rf"</?{_TAG}>", "", text).strip()
-    if fenced := _FENCE.match(text):
-        text = fenced[1]
+    first, *others = _unfenced(text).split("\n\n")
+    text = "\n\n".join([first, *takewhile(lambda it: not _REMARK.match(it), others)])
     text = _LABEL.sub("", text.strip(), count=1)
     text = " ".join(_UNPRINTABLE.sub(" ", text).split()).strip(" *`")
     while len(text) > 1 and text[0] + text[-1] in _QUOTES and text[0] not in text[1:-1]:
         text = text[1:-1].strip()
     return text
+
+
+def _unfenced(text: str) -> str:
+    """What is in a fence, at the beginning or behind a colon, but for what kind of text it is."""
+    before, *inside_and_after = text.split(_FENCE, 2)
+    if len(inside_and_after) < 2 or before.strip()[-1:] not in ("", ":", "\uff1a"):
+        return text
+    inside = inside_and_after[0]
+    first, newline, rest = inside.partition("\n")
+    return rest if newline and _FENCED_AS.fullmatch(first) else inside
 
 
 def _shortened(text: str, most: int) -> str:

@@ -12,6 +12,8 @@ _is_unspaced = re.compile(f"[{_UNSPACED}]").match
 
 _UNSEEN = frozenset({"Mn", "Me", "Cf"})
 """Categories of characters that only change those before them, or show nothing."""
+_FILLERS = re.compile("[\u115f\u1160]")
+"""Letters of Hangul that show nothing, in their plain form."""
 _WORDS_OF_MANY = re.compile("[\ufdfa\ufdfb]")
 """Ligatures that stand for sentences: a text of them would unfold to eighteen times itself."""
 _NO_LETTERS = re.compile(r"[\W_]+")
@@ -64,6 +66,7 @@ def _folded(text: str) -> str:
     wide = unicodedata.normalize("NFKD", _WORDS_OF_MANY.sub(" ", text)).casefold()
     if not wide.isascii():
         wide = "".join(it for it in wide if unicodedata.category(it) not in _UNSEEN)
+        wide = _FILLERS.sub("", wide)
     return _BETWEEN_SIGNS.sub("", wide)
 
 

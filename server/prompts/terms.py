@@ -113,6 +113,8 @@ def read_terms(places: Iterable[Path]) -> Terms:
 
 
 def _files(place: Path) -> list[Path]:
+    if not place.exists():
+        raise ConfigError(f"{place}: there is no such list of terms, and no such folder of lists")
     files = sorted(place.rglob("*.txt")) if place.is_dir() else [place]
     if not files:
         raise ConfigError(f"{place}: there are no lists of terms in it")

@@ -83,17 +83,6 @@ class ImageRequest:
     """How strictly it asked to be judged, if it said so."""
     style: str | None = None
     """`vivid` or `natural`, if that was asked for."""
-    given_prompt: str | None = None
-    """What the model is given in place of the prompt: `revising` says."""
-    rewritten: str | None = None
-    """What became of the prompt at the rewriter, if that was asked."""
-    waited_s: float = 0.0
-    """What this took of the time for the answer."""
-
-    @property
-    def model_prompt(self) -> str:
-        """The prompt that the model is given."""
-        return self.prompt if self.given_prompt is None else self.given_prompt
 
     @property
     def rewrite(self) -> bool | None:

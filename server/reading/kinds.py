@@ -6,7 +6,7 @@ A kind knows nothing of models or endpoints. `profiles` puts kinds together into
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from server import errors
 
@@ -22,10 +22,6 @@ _TYPE_NAMES: Sequence[tuple[type, str]] = (
 )
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST_ECHO = 100
-_RANGE_ERRORS = {
-    "integer": (errors.IntegerTooSmall, errors.IntegerTooLarge),
-    "decimal": (errors.DecimalTooSmall, errors.DecimalTooLarge),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +77,6 @@ def read_value(kind: Kind, name: str, value: object) -> object:
     return kind.read(name, value)
 
 
-def _integer(name: str, text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,40}", text.strip()):
-        raise _inconvertible(name, "an integer")
-    return int(text)
-
-
-def _decimal(name: str, text: str) -> float:
-    if not re.fullmatch(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})", text.strip()):
-        raise _inconvertible(name, "a decimal number")
-    return float(text)
-
-
 def _truth(name: str, text: str) -> bool:
     meaning = _TRUTHS.get(text.strip().lower())
     if meaning is None:
@@ -136,48 +120,72 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Integer:
-    """A whole number in a range."""
-
-    low: int
-    high: int
-    parse = staticmethod(_integer)
-
-    def read(self, name: str, value: object) -> int:
-        """The number itself; neither a boolean nor a decimal is one."""
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise wrong_type(name, "an integer", value)
-        _check_range(name, value, self.low, self.high, "integer")
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class OnlyOne:
-    """The `n` of a model that makes one image at a time."""
-
-    parse = staticmethod(_integer)
-
-    def read(self, name: str, value: object) -> int:
-        """1."""
-        if isinstance(value, int) and value > 1:
-            raise errors.NotOneImage("You must provide n=1 for this model.")
-        return Integer(1, 1).read(name, value)
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A number in a range, whole or not."""
+class _Range:
+    """A number from `low` to `high`; what sort of number, its class says."""
 
     low: float
     high: float
-    parse = staticmethod(_decimal)
+    sort: ClassVar[str]
+    called: ClassVar[str]
+    types: ClassVar[tuple[type[float], ...]]
+    """What it may be in JSON; the first is what it becomes. No boolean is one."""
+    in_form: ClassVar[str]
+    """A pattern of its text."""
+    too_small: ClassVar[type[errors.InvalidRequest]]
+    too_large: ClassVar[type[errors.InvalidRequest]]
 
-    def read(self, name: str, value: object) -> float:
-        """The number as a float."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise wrong_type(name, "a decimal number", value)
-        _check_range(name, value, self.low, self.high, "decimal")
-        return float(value)
+    def parse(self, name: str, text: str) -> Any:
+        """The number that a form has as text; its range is not looked at."""
+        if not re.fullmatch(self.in_form, text.strip()):
+            raise _inconvertible(name, self.called)
+        return self.types[0](text)
+
+    def read(self, name: str, value: object) -> Any:
+        """The number itself."""
+        if isinstance(value, bool) or not isinstance(value, self.types):
+            raise wrong_type(name, self.called, value)
+        what, got = f"Invalid '{name}': {self.sort}", f"but got {echo(value)} instead."
+        if value < self.low:
+            told = f"{what} below minimum value. Expected a value >= {self.low}, {got}"
+            raise self.too_small(told, name)
+        if value > self.high:
+            told = f"{what} above maximum value. Expected a value <= {self.high}, {got}"
+            raise self.too_large(told, name)
+        return self.types[0](value)
+
+
+@dataclass(frozen=True, slots=True)
+class Integer(_Range):
+    """A whole number in a range; a decimal is none."""
+
+    sort, called = "integer", "an integer"
+    types = (int,)
+    in_form = r"[+-]?[0-9]{1,40}"
+    too_small, too_large = errors.IntegerTooSmall, errors.IntegerTooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class Number(_Range):
+    """A number in a range, whole or not, as a float."""
+
+    sort, called = "decimal", "a decimal number"
+    types = (float, int)
+    in_form = r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})"
+    too_small, too_large = errors.DecimalTooSmall, errors.DecimalTooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyOne(Integer):
+    """The `n` of a model that makes one image at a time."""
+
+    low: float = 1
+    high: float = 1
+
+    def read(self, name: str, value: object) -> Any:
+        """1."""
+        if isinstance(value, int) and value > 1:
+            raise errors.NotOneImage("You must provide n=1 for this model.")
+        return Integer.read(self, name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,19 +274,3 @@ def echo(value: object) -> str:
     """What the client sent, as far as it fits into a message."""
     text = str(value)
     return text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}…"
-
-
-def _check_range(name: str, value: float, low: float, high: float, word: str) -> None:
-    too_small, too_large = _RANGE_ERRORS[word]
-    if value < low:
-        raise too_small(
-            f"Invalid '{name}': {word} below minimum value. Expected a value >= {low}, "
-            f"but got {echo(value)} instead.",
-            name,
-        )
-    if value > high:
-        raise too_large(
-            f"Invalid '{name}': {word} above maximum value. Expected a value <= {high}, "
-            f"but got {echo(value)} instead.",
-            name,
-        )

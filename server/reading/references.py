@@ -104,10 +104,13 @@ def _reference(param: str, value: object) -> Reference:
             f"Invalid value for '{param}': give exactly one of 'image_url' and 'file_id'.", param
         )
     ((key, item),) = sent.items()
-    return _url(f"{param}.{key}", item) if key == "image_url" else _file_id(f"{param}.{key}", item)
+    return (
+        read_url(f"{param}.{key}", item) if key == "image_url" else _file_id(f"{param}.{key}", item)
+    )
 
 
-def _url(param: str, value: object) -> Reference:
+def read_url(param: str, value: object) -> Reference:
+    """The picture of an `image_url`: a data URL, which is open already, or a URL."""
     if isinstance(value, Upload):
         return value
     if not isinstance(value, str):

@@ -24,8 +24,9 @@ async def edit_image(request: Request, parts: Parts, caller: Caller) -> Response
         accounts.check(request, checked)
         moderation = await parts.policy.check(checked.prompt, checked, caller)
         wanted = await edit(checked, sent, parts, caller.name)
-    wanted = await revised(request, wanted, parts)
-    await parts.policy.check_given(wanted, caller)
+    wording = await revised(request, wanted, caller, parts)
     request_id = request.state.request_id
-    jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller, moderation)
-    return await answer(request, wanted, jobs, parts)
+    jobs = await run_in_threadpool(
+        plan, wanted, wording.prompt, parts.registry, request_id, caller, moderation
+    )
+    return await answer(request, wanted, wording, jobs, parts)

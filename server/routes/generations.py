@@ -20,7 +20,7 @@ async def create_image(request: Request, parts: Parts, caller: Caller) -> Respon
     wanted = read_generation(body, parts.registry, parts.config.strict)
     accounts.check(request, wanted)
     moderation = await parts.policy.check(wanted.prompt, wanted, caller)
-    wanted = await revised(request, wanted, parts)
-    await parts.policy.check_given(wanted, caller)
-    jobs = plan(wanted, parts.registry, request.state.request_id, caller, moderation)
-    return await answer(request, wanted, jobs, parts)
+    wording = await revised(request, wanted, caller, parts)
+    request_id = request.state.request_id
+    jobs = plan(wanted, wording.prompt, parts.registry, request_id, caller, moderation)
+    return await answer(request, wanted, wording, jobs, parts)

@@ -8,6 +8,7 @@ from server.answering.delivery import answer
 from server.answering.editing import variation
 from server.answering.inbox import read_one_file
 from server.answering.plan import plan
+from server.answering.revising import Wording
 from server.reading.contract import check
 from server.reading.endpoints import VARIATIONS
 from server.services import Caller, Parts
@@ -24,5 +25,8 @@ async def vary_image(request: Request, parts: Parts, caller: Caller) -> Response
         moderation = await parts.policy.check(checked.prompt, checked, caller)
         wanted = await variation(checked, sent, parts, caller.name)
     request_id = request.state.request_id
-    jobs = await run_in_threadpool(plan, wanted, parts.registry, request_id, caller, moderation)
-    return await answer(request, wanted, jobs, parts)
+    wording = Wording(wanted.prompt, wanted.ignored)
+    jobs = await run_in_threadpool(
+        plan, wanted, wording.prompt, parts.registry, request_id, caller, moderation
+    )
+    return await answer(request, wanted, wording, jobs, parts)

@@ -14,7 +14,7 @@ from server.reading.contract import read_generation
 def jobs(registry: Registry) -> Any:
     def jobs(**body: Any) -> list[Job]:
         request = read_generation({"prompt": "a cat", "model": "flux-schnell", **body}, registry)
-        return plan(request, registry, "req_1", Caller("alice"))
+        return plan(request, request.prompt, registry, "req_1", Caller("alice"))
 
     return jobs
 

@@ -261,6 +261,7 @@ def test_without_a_rewriter_a_template_is_what_style_and_quality_mean(
     assert told(post(prompt="A fox.", quality="hd")) == ("A fox, sharp", None, None)
     assert fleet.jobs[1].prompt == "a red circle, vivid"
     assert told(post(model="demo", style="vivid")) == (None, None, "style")
+    assert told(post(model="demo", style="vivid", quality="hd")) == (None, None, "style")
     assert fleet.jobs[-1].prompt == "a red circle"
 
 

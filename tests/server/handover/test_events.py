@@ -7,10 +7,12 @@ from pipelines.core import JobFailed
 from pipelines.registry import Registry
 from server import answers, errors
 from server.handover import events
+from server.handover.responses import Result
 from server.reading.contract import ImageRequest, read_generation
 from tests.server.checks import events_of
 
 DESCRIPTION = ["size", "quality", "background", "output_format"]
+RESULT = Result(7, "a black cat", b64_json="eA==")
 
 
 @pytest.fixture
@@ -39,35 +41,42 @@ def test_a_partial_image_in_the_order_and_words_of_the_contract(wanted: Any) -> 
 
 def test_a_completed_image(wanted: Any) -> None:
     asked = wanted(size="1536x1024", quality="low", output_format="webp")
-    name, data = only(events.completed(asked, 0, 7, b"x", 1))
+    name, data = only(events.completed(asked, 0, RESULT, 1))
     assert name == data["type"] == "image_generation.completed"
     assert list(data) == ["type", "b64_json", "created_at", "usage", *DESCRIPTION]
     assert [data[name] for name in DESCRIPTION] == ["1536x1024", "low", "opaque", "webp"]
     assert data["usage"]["output_tokens"] == 408
+    assert data["b64_json"] == "eA=="
 
 
 def test_of_several_images_each_has_its_index_and_its_own_usage(wanted: Any) -> None:
     for index in range(2):
         _, part = only(events.partial_image(wanted(n=2), index, 0, b"x", 1))
-        _, whole = only(events.completed(wanted(n=2), index, 7, b"x", 1))
+        _, whole = only(events.completed(wanted(n=2), index, RESULT, 1))
         assert part["index"] == whole["index"] == index
         assert whole["usage"]["output_tokens"] == 1056
 
 
 def test_the_seed_is_told_when_an_extension_was_used(wanted: Any) -> None:
-    assert only(events.completed(wanted(steps=3), 0, 7, b"x", 1))[1]["seed"] == 7
-    assert "seed" not in only(events.completed(wanted(), 0, 7, b"x", 1))[1]
+    assert only(events.completed(wanted(steps=3), 0, RESULT, 1))[1]["seed"] == 7
+    assert "seed" not in only(events.completed(wanted(), 0, RESULT, 1))[1]
+
+
+def test_the_prompt_that_the_model_was_given_is_told_where_it_was_asked_for(wanted: Any) -> None:
+    told = only(events.completed(wanted(prompt_rewrite=True), 0, RESULT, 1))[1]
+    assert told["revised_prompt"] == "a black cat"
+    assert "revised_prompt" not in only(events.completed(wanted(), 0, RESULT, 1))[1]
 
 
 def test_the_safety_identifier_comes_back_where_the_original_has_it(wanted: Any) -> None:
     asked = {"safety_identifier": "u7"}
-    assert only(events.completed(wanted(**asked), 0, 7, b"x", 1))[1]["safety_identifier"] == "u7"
+    assert only(events.completed(wanted(**asked), 0, RESULT, 1))[1]["safety_identifier"] == "u7"
     elsewhere = wanted(model="flux-schnell", **asked)
-    assert "safety_identifier" not in only(events.completed(elsewhere, 0, 7, b"x", 1))[1]
+    assert "safety_identifier" not in only(events.completed(elsewhere, 0, RESULT, 1))[1]
 
 
 def test_data_is_one_line_whatever_it_holds(wanted: Any) -> None:
-    frame = events.completed(wanted(safety_identifier="a\n\nevent: x\r\n\u2028"), 0, 7, b"x", 1)
+    frame = events.completed(wanted(safety_identifier="a\n\nevent: x\r\n\u2028"), 0, RESULT, 1)
     assert only(frame)[1]["safety_identifier"] == "a\n\nevent: x\r\n\u2028"
     assert frame.count(b"\n") == 3 and b"\r" not in frame
 

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
 
-from pipelines.questions import Answer, Equip, Judge, Judged, Question
+from pipelines.questions import Answer, Equip, Judge, Judged, Look, Question, Seen, Viewer
 from pipelines.registry import Registry
 from server.config import Config
 from server.fleet.aide import PROMPTS, Aide, NoAnswer, equipment
-from server.prompts.judging import MOST_TOGETHER, PromptJudge
+from server.prompts.judging import MOST_CHARACTERS, MOST_TOGETHER, PictureJudge, PromptJudge
 from server.refusals import NotJudged
+from tests.tiny_judges import RED, redness
 from tests.tiny_reader import FORBIDDEN, TOXIC, reader
 
 
@@ -88,6 +90,19 @@ def test_a_question_has_only_so_many_texts() -> None:
     told(story)
 
 
+def test_who_asks_for_much_holds_up_nobody_who_asks_for_little() -> None:
+    async def story(aide: FakeAide, judge: PromptJudge) -> None:
+        much = await asking(judge, *["x" * 32_000] * 100)
+        little = await asking(judge, "fine")
+        aide.may.set()
+        assert await little == [{"length": 4}]
+        assert ("fine",) in aide.asked[:3]
+        assert await much == [{"length": 32_000}] * 100
+        assert all(sum(map(len, texts)) <= MOST_CHARACTERS for texts in aide.asked)
+
+    told(story)
+
+
 def test_who_does_not_wait_any_more_is_not_asked_for() -> None:
     async def story(aide: FakeAide, judge: PromptJudge) -> None:
         first, gone = await asking(judge, "a"), await asking(judge, "gone")
@@ -124,6 +139,55 @@ def test_an_aide_has_the_classifier_that_is_installed(tmp_path: Path, config: Co
     found = equipment(config, Registry(weights, tmp_path))
     assert found and (found.device, found.writer) == ("cpu", None)
     assert found.judges == {PROMPTS: folder}
+
+
+def test_an_aide_has_the_classifier_of_images_too(tmp_path: Path, config: Config) -> None:
+    said = {"source": "judge", "labels": {RED: "sexual"}}
+    weights = tmp_path / "weights.yaml"
+    weights.write_text(yaml.safe_dump({"policy": {"mode": "off", "images": said}}))
+    assert equipment(config, Registry(weights, tmp_path)) is None
+    folder = redness(tmp_path / "judge")
+    found = equipment(config, Registry(weights, tmp_path))
+    assert found and (found.device, found.judges) == ("cpu", {})
+    assert found.viewer == Viewer(folder, {RED: "sexual"})
+
+
+def test_a_real_aide_looks(tmp_path: Path) -> None:
+    async def story() -> None:
+        viewer = Viewer(redness(tmp_path), {RED: "sexual"})
+        aide = Aide(Equip("cpu", viewer=viewer, threads=1))
+        aide.start()
+        try:
+            look = PictureJudge(aide)
+            red, blue = await look([Seen(8, 8, b"\xff\0\0" * 64), Seen(8, 8, b"\0\0\xff" * 64)])
+            assert red["sexual"] > 0.9 > 0.1 > blue["sexual"]
+            assert (aide.status().state, aide.status().ready) == ("ready", ["viewer"])
+        finally:
+            await asyncio.wait_for(aide.stop(), 20)
+        with pytest.raises(NotJudged):
+            await look([Seen(1, 1, bytes(3))])
+
+    asyncio.run(story())
+
+
+def test_pictures_of_several_who_ask_are_looked_at_in_turn() -> None:
+    class Aide:
+        seen: ClassVar[list[int]] = []
+
+        async def ask(self, question: Look, within_s: float) -> Answer:
+            self.seen.append(question.picture.width)
+            await asyncio.sleep(0)
+            return Judged(({"sexual": question.picture.width / 10},))
+
+    async def story() -> None:
+        judge = PictureJudge(Aide())  # type: ignore[arg-type]
+        much = asyncio.ensure_future(judge([Seen(1, 1, b"")] * 5))
+        await asyncio.sleep(0)
+        assert await judge([Seen(2, 1, b"")]) == [{"sexual": 0.2}]
+        assert Aide.seen.index(2) <= 2 and not much.done()
+        assert await much == [{"sexual": 0.1}] * 5
+
+    asyncio.run(asyncio.wait_for(story(), 20))
 
 
 def test_a_real_aide_judges(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.content import Classifier, Mode, Thresholds
 from pipelines.core import Blocked, Strictness
+from pipelines.questions import Seen
 from server.callers.callers import Caller
 from server.errors import ApiError
 from server.prompts.policy import Finding, Policy, Scores, flagged, in_a_line, together, told_as
@@ -140,9 +141,35 @@ def test_of_several_findings_the_worst_counts() -> None:
     assert together([]) == {}
 
 
+def test_pictures_count_from_the_threshold_on(threads: ThreadPoolExecutor) -> None:
+    images = Classifier("seer", Path("seer"), {"gore": "violence/graphic", "nude": "sexual"})
+
+    async def look(pictures: Sequence[Seen]) -> Sequence[Scores]:
+        return [{"violence/graphic": it.width / 100, "sexual": 0.1} for it in pictures]
+
+    policy = Policy("on", TERMS, threads, images=images, picture_judge=look)
+    pictures = [Seen(width, 1, b"") for width in (90, 60, 35, 10)]
+    found = asyncio.run(policy.looked_at(pictures))
+    assert [it.get("violence/graphic") for it in found] == [
+        Finding("low", 0.9), Finding("auto", 0.6), Finding("strict", 0.35), None,
+    ]  # fmt: skip
+    assert all("sexual" not in it for it in found)
+    assert policy.seen == {"violence/graphic", "sexual"}
+    assert asyncio.run(policy.looked_at([])) == []
+
+
+def test_pictures_that_nothing_can_look_at_are_not_judged(threads: ThreadPoolExecutor) -> None:
+    for policy in (Policy("on", TERMS, threads), Policy("on", TERMS, threads, images=LABELS)):
+        with pytest.raises(NotJudged):
+            asyncio.run(policy.looked_at([Seen(1, 1, bytes(3))]))
+    assert Policy("on", TERMS, threads, LABELS).seen == frozenset()
+    checker = Classifier("checker", Path("checker"), {})
+    assert Policy("on", TERMS, threads, images=checker).seen == {"sexual"}
+
+
 def test_it_is_told_in_a_line(threads: ThreadPoolExecutor) -> None:
     assert in_a_line(Policy("off", TERMS, threads).status()) == "content policy: off"
     assert in_a_line(Policy("on", TERMS, threads).status()) == "content policy: on (3 terms)"
-    both = Policy("strict", TERMS, threads, LABELS, judges_images=True).status()
+    both = Policy("strict", TERMS, threads, LABELS, images=LABELS).status()
     told = "strict (3 terms, a classifier of prompts, a classifier of images)"
     assert in_a_line(both) == f"content policy: {told}"

@@ -1,5 +1,6 @@
 """What a language model is asked, and which of its answers are prompts."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -97,6 +98,16 @@ def test_the_length_is_what_the_model_reads_and_never_less_than_the_prompt() -> 
         "Here's your prompt: Three foxes.",
         "<material>\nThree foxes.\n</material>",
         "<think>\nThe user wants foxes.\n</think>\n\nThree foxes.",
+        "The user wants foxes.\n</think>\n\nThree foxes.",  # some templates open it themselves
+        "<think>a</think><think>b <think></think>Three foxes.",
+        "```Three foxes.```",
+        "```\nThree foxes.\n```\nI hope this helps!",
+        "Here is your prompt:\n```text\nThree foxes.\n```",
+        "Sure! Here is the prompt:\n\nThree foxes.",
+        "Certainly, here's a more vivid version: Three foxes.",
+        "Three foxes.\n\nNote: I kept every fact.\n\nThat is all.",
+        "Three foxes.\n\n**Explanation:** they are three.",
+        "```Three\nfoxes.```",
         "Three\x00 \n\n foxes.\ud800",
     ],
 )
@@ -113,6 +124,10 @@ def test_what_is_around_a_prompt_is_taken_off(written: str) -> None:
         "A sorry-looking dog",
         "An AI robot",
         "I, Claudius, a bust in marble",
+        "Here is a fox in the snow: it is red",
+        "Sure, a brand of soap",
+        "Note: a yellow slip of paper",
+        "A wall with ``` on it",
     ],
 )
 def test_what_belongs_to_it_stays(kept: str) -> None:
@@ -158,6 +173,24 @@ def test_what_is_too_long_ends_with_a_whole_sentence() -> None:
     assert len(short) <= WISH.characters
     assert short.endswith("foxes sit.") and len(short) > WISH.characters - 20
     assert reading("三只猫。" * 100, CHINESE).endswith("猫。")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "```" + "\n" * 7_000 + "x",
+        "<think>" * 30_000,
+        "</think>" + "<think>" * 30_000,
+        '"' * 7_000,
+        "Here is " * 1_000,
+        "<material>" * 700,
+        "prompt " * 1_000,
+    ],
+)
+def test_what_a_model_repeats_without_end_holds_nothing_up(written: str) -> None:
+    """The test's own time limit is the proof."""
+    with suppress(Unusable):
+        reading(written, replace(WISH, prompt="a fox " * 5_000))
 
 
 @given(st.text(), st.text(min_size=1))

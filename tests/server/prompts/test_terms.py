@@ -88,6 +88,12 @@ def test_listed_words_are_caught_in_pieces(shipped: Terms, spelling: str) -> Non
             assert category in found, text
 
 
+@pytest.mark.parametrize("filler", [*"\u00ad\u034f\u115f\u1160\u180e\u200b\u3164\ufe0f\uffa0"])
+def test_what_shows_nothing_hides_nothing(shipped: Terms, filler: str) -> None:
+    for text in (filler.join("nude"), f"po{filler}rn", f"裸{filler}体"):
+        assert "sexual" in shipped.find(f"a {text} here"), ascii(text)
+
+
 @pytest.mark.parametrize("term", ["p0rn", "n4ked w0man", "H3NT41", "裸.体", "裸 体女人"])
 def test_some_more_disguises(shipped: Terms, term: str) -> None:
     assert "sexual" in shipped.find(f"a {term} here")
@@ -171,11 +177,15 @@ def test_mistakes_are_told_with_file_and_line(
     assert str(tmp_path / name) in str(error.value)
 
 
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    for name in ("policy", "hate.txt"):
+        with pytest.raises(ConfigError, match=f"{name}: there is no such list of terms"):
+            read_terms([tmp_path / name])
+
+
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there are no lists"):
         read_terms([tmp_path])
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_terms([tmp_path / "hate.txt"])
     (tmp_path / "hate.txt").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_terms([tmp_path])

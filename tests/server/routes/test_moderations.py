@@ -14,7 +14,7 @@ from pipelines.content import CATEGORIES
 from pipelines.registry import Registry
 from server.app import create_app
 from server.config import Config
-from server.prompts.moderations import MODELS, MOST_TEXTS
+from server.prompts.moderations import MODELS, MOST_PARTS
 from tests.server.checks import assert_error_shape
 from tests.server.conftest import WEIGHTS
 from tests.server.fakes import FakeFleet
@@ -111,12 +111,24 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
         ({"input": [{"type": "sound", "text": "a"}]}, "invalid_value", "input[0].type"),
         ({"input": [{"type": "text", "text": "a", "x": 1}]}, "unknown_parameter", "input[0].x"),
         ({"input": [IMAGE]}, "invalid_value", "input[0]"),
-        ({"input": ["a"] * (MOST_TEXTS + 1)}, "array_above_max_length", "input"),
+        ({"input": [{"type": "text", "text": "a"}, IMAGE]}, "invalid_value", "input[1]"),
+        ({"input": [IMAGE] * 17}, "invalid_value", "input"),
+        ({"input": [IMAGE["image_url"]]}, "missing_required_parameter", "input[0].type"),
+        ({"input": [{"type": "image_url"}]}, "missing_required_parameter", "input[0].image_url"),
+        ({"input": [IMAGE | {"image_url": {}}]}, "missing_required_parameter",
+         "input[0].image_url.url"),
+        ({"input": [IMAGE | {"image_url": "x"}]}, "invalid_type", "input[0].image_url"),
+        ({"input": [IMAGE | {"image_url": {"url": 3}}]}, "invalid_type", "input[0].image_url.url"),
+        ({"input": [IMAGE | {"image_url": {"url": "ftp://a/b"}}]}, "invalid_value",
+         "input[0].image_url.url"),
+        ({"input": [IMAGE | {"text": "a"}]}, "unknown_parameter", "input[0].text"),
+        ({"input": ["a", IMAGE]}, "invalid_type", "input[1]"),
+        ({"input": ["a"] * (MOST_PARTS + 1)}, "array_above_max_length", "input"),
         ({"input": "a" * 32_001}, "string_above_max_length", "input"),
         ({"input": "a", "model": "gpt-image-1"}, "invalid_value", "model"),
         ({"input": "a", "colour": 1}, "unknown_parameter", "colour"),
     ],
-)
+)  # fmt: skip
 def test_what_is_wrong_is_told(
     guarded: TestClient, body: dict[str, object], code: str, param: str
 ) -> None:
@@ -138,7 +150,7 @@ def test_hostile_texts_are_answered(guarded: TestClient) -> None:
         PATH, content=b'{"input": "\\ud800"}', headers={"content-type": "application/json"}
     )
     assert half.status_code == 400
-    many = results(guarded.post(PATH, json={"input": ["usually " * 1000] * MOST_TEXTS}))
+    many = results(guarded.post(PATH, json={"input": ["usually " * 1000] * MOST_PARTS}))
     assert all(it["flagged"] for it in many)
 
 
@@ -150,5 +162,5 @@ def test_the_official_client(url: str) -> None:
     )
     assert [it.flagged for it in told.results] == [False, True, True, True]
     assert told.results[3].categories.sexual_minors
-    with pytest.raises(openai.BadRequestError, match="text alone"):
+    with pytest.raises(openai.BadRequestError, match="nothing that looks at images"):
         client.moderations.create(input=[IMAGE])  # type: ignore[list-item]
