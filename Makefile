@@ -1,5 +1,5 @@
 # make serve    start darkroom on http://127.0.0.1:8000   (ARGS="--port 9000" for other settings)
-# make test     run every test
+# make test     run every test    (TESTS="tests/server -k auth" for some, WORKERS=4 for more at once)
 # make check    formatting, lint, types, and which module may import which
 # make clients  install other clients of the Images API, with which `make test` then tests as well
 # make clean    forget the virtual environment
@@ -7,6 +7,7 @@
 PYTHON ?= python3
 ARGS ?=
 TESTS ?=
+WORKERS ?= 2
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check -q
@@ -16,8 +17,9 @@ pip := $(bin)/python -m pip --disable-pip-version-check -q
 serve: .venv/serve.stamp
 	$(bin)/darkroom serve $(ARGS)
 
+# All of them in several processes, each file in one: what a file shares is made once.
 test: .venv/test.stamp
-	$(bin)/python -m pytest $(TESTS)
+	$(bin)/python -m pytest $(or $(TESTS),--numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder)
 
 check: .venv/test.stamp
 	$(bin)/ruff format --check .

@@ -1,17 +1,32 @@
-"""What tests of both packages share: tiny models, built once, and how many cases are made up."""
+"""What tests of both packages share: tiny models, built once, where files are put, and how many
+cases are made up."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from hypothesis import HealthCheck, settings
 
 from pipelines.registry import Registry
-from tests import tiny
+from tests.live import serving
 
-torch.set_num_threads(1)  # the tiny models are far too small to share between cores
+# The tiny models are far too small to share between cores, here and in the processes of tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _serves(folder: Path) -> bool:
+    """Whether temporary files may lie there, programs among them."""
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return False
+    return shutil.disk_usage(folder).free > 4 * 2**30
+
+
+# Thousands of databases are made, and each is synced: in memory that takes no time.
+if not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys() and _serves(Path("/dev/shm")):
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = "/dev/shm"
 
 # Every property-based test makes up so many cases.
 settings.register_profile(
@@ -26,12 +41,21 @@ settings.load_profile("darkroom")
 @pytest.fixture(scope="session")
 def tiny_registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """A weights.yaml with a tiny model of each family, installed."""
+    from tests import tiny  # it takes seconds, and most tests of the server need none of it
+
     folder = tmp_path_factory.mktemp("tiny")
     for family in tiny.FAMILIES:
         tiny.build(family, folder)
     file = folder / "weights.yaml"
     file.write_text(yaml.safe_dump({"models": {f: entry(f) for f in tiny.FAMILIES}}))
     return Registry(file, Path("models"))
+
+
+@pytest.fixture(scope="session")
+def plain_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server as it comes, with the demo model; nobody kills or counts what is there."""
+    with serving(tmp_path_factory.mktemp("plain")) as url:
+        yield url
 
 
 def entry(source: str) -> dict[str, object]:

@@ -34,12 +34,13 @@ def serving(data_dir: Path, *arguments: str, log: int | None = None) -> Iterator
 
 
 def _wait(server: subprocess.Popen[bytes], url: str) -> None:
-    for _ in range(900):
-        assert server.poll() is None, "the server ended before it was ready"
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with httpx.Client(trust_env=False) as client:
+        for _ in range(900):
+            assert server.poll() is None, "the server ended before it was ready"
+            try:
+                if client.get(url).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
     raise AssertionError("the server did not become ready")

@@ -12,18 +12,15 @@ import pytest
 from openai import OpenAI
 from PIL import Image, ImageDraw
 
-from tests.live import serving
-
 N = 8
 SIDE, HALF = 256, 128
 LEFT, RIGHT = np.s_[:, :HALF], np.s_[:, HALF:]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
-    with serving(tmp_path_factory.mktemp("data")) as url:
-        http = httpx.Client(trust_env=False)
-        yield OpenAI(base_url=f"{url}/v1", api_key="x", http_client=http, max_retries=0)
+def client(plain_url: str) -> Iterator[OpenAI]:
+    with httpx.Client(trust_env=False) as http:
+        yield OpenAI(base_url=f"{plain_url}/v1", api_key="x", http_client=http, max_retries=0)
 
 
 def drawn(colour: str, box: tuple[int, int, int, int], background: str = "white") -> Any:

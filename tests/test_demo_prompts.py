@@ -34,9 +34,8 @@ def client_of(url: str) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A server as it comes."""
-    with serving(tmp_path_factory.mktemp("plain")) as url, client_of(url) as client:
+def plain(plain_url: str) -> Iterator[httpx.Client]:
+    with client_of(plain_url) as client:
         yield client
 
 

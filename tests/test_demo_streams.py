@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.live import serving
 from tests.server.checks import events_of
 
 Event = tuple[str, dict[str, Any]]
@@ -21,9 +20,9 @@ DESCRIPTION = ["size", "quality", "background", "output_format"]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with serving(tmp_path_factory.mktemp("data")) as url:
-        yield httpx.Client(base_url=f"{url}/v1/images", trust_env=False, timeout=60)
+def client(plain_url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{plain_url}/v1/images", trust_env=False, timeout=60) as client:
+        yield client
 
 
 def half_clear() -> bytes:

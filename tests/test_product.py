@@ -5,7 +5,6 @@ import io
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,9 +19,8 @@ from tools.train_demo.measure import Seen, measure
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("data")) as base_url:
-        yield base_url
+def url(plain_url: str) -> str:
+    return plain_url
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
     EulerDiscreteScheduler,
@@ -37,6 +36,7 @@ from transformers import (
 )
 
 from tests import tiny_language
+from tests.tiny_language import autoencoder
 
 FAMILIES = ("sd", "sdxl", "sd3", "flux", *tiny_language.BUILDERS)
 FIRST = FAMILIES[:4]
@@ -48,10 +48,20 @@ INSTRUCTED = ("flux2", "klein")
 def build(family: str, folder: Path) -> Path:
     """Save a tiny pipeline of a family under `folder`, and return where."""
     torch.manual_seed(FAMILIES.index(family))
-    pipe = _BUILDERS[family]()
+    return save(_BUILDERS[family](), folder / family)
+
+
+def build_wide(folder: Path) -> Path:
+    """Save a Flux as wide as it must be for weights that are stored in blocks of 64."""
+    torch.manual_seed(0)
+    return save(flux(16, 64, d_ff=128, d_kv=16), folder)
+
+
+def save(pipe: DiffusionPipeline, folder: Path) -> Path:
+    """Save a pipeline, of which images shall have contrast, in a folder, and return it."""
     _add_contrast(pipe)
-    pipe.save_pretrained(folder / family, safe_serialization=True)
-    return folder / family
+    pipe.save_pretrained(folder, safe_serialization=True)
+    return folder
 
 
 def _clip_tokenizer() -> PreTrainedTokenizerBase:
@@ -82,24 +92,9 @@ def _clip(projection: bool = False, width: int = 32) -> torch.nn.Module:
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
 
 
-def _t5(width: int = 32) -> torch.nn.Module:
-    config = T5Config(
-        vocab_size=len(_t5_tokenizer()), d_model=width, d_ff=37, d_kv=8, num_heads=4, num_layers=2
-    )
-    return T5EncoderModel(config).eval()
-
-
-def _vae(latent_channels: int = 4, **config: float) -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=latent_channels,
-        norm_num_groups=4,
-        layers_per_block=1,
-        sample_size=64,
-        **config,
-    )
+def _t5(width: int = 32, d_ff: int = 37, d_kv: int = 8) -> torch.nn.Module:
+    size = {"d_model": width, "d_ff": d_ff, "d_kv": d_kv, "num_heads": 4, "num_layers": 2}
+    return T5EncoderModel(T5Config(vocab_size=len(_t5_tokenizer()), **size)).eval()
 
 
 def _unet(**config: object) -> UNet2DConditionModel:
@@ -120,7 +115,7 @@ def _unet(**config: object) -> UNet2DConditionModel:
 
 def _sd() -> DiffusionPipeline:
     return StableDiffusionPipeline(
-        vae=_vae(),
+        vae=autoencoder(),
         text_encoder=_clip(),
         tokenizer=_clip_tokenizer(),
         unet=_unet(),
@@ -131,29 +126,31 @@ def _sd() -> DiffusionPipeline:
     )
 
 
-def _sdxl() -> DiffusionPipeline:
+def sdxl(width: int = 32) -> DiffusionPipeline:
+    """SDXL, its second text encoder so wide."""
     return StableDiffusionXLPipeline(
-        vae=_vae(),
+        vae=autoencoder(),
         text_encoder=_clip(),
-        text_encoder_2=_clip(projection=True),
+        text_encoder_2=_clip(projection=True, width=width),
         tokenizer=_clip_tokenizer(),
         tokenizer_2=_clip_tokenizer(),
         unet=_unet(
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 32,
-            cross_attention_dim=64,
+            projection_class_embeddings_input_dim=6 * 8 + width,
+            cross_attention_dim=32 + width,
         ),
         scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1),
     )
 
 
-def _sd3() -> DiffusionPipeline:
+def sd3(width: int = 32) -> DiffusionPipeline:
+    """SD 3, its second text encoder so wide."""
     return StableDiffusion3Pipeline(
-        vae=_vae(16, shift_factor=0.06, scaling_factor=1.5),
+        vae=autoencoder(16, shift_factor=0.06, scaling_factor=1.5),
         text_encoder=_clip(projection=True),
-        text_encoder_2=_clip(projection=True),
-        text_encoder_3=_t5(64),
+        text_encoder_2=_clip(projection=True, width=width),
+        text_encoder_3=_t5(32 + width),
         tokenizer=_clip_tokenizer(),
         tokenizer_2=_clip_tokenizer(),
         tokenizer_3=_t5_tokenizer(),
@@ -165,9 +162,9 @@ def _sd3() -> DiffusionPipeline:
             num_layers=2,
             attention_head_dim=8,
             num_attention_heads=4,
-            joint_attention_dim=64,
+            joint_attention_dim=32 + width,
             caption_projection_dim=32,
-            pooled_projection_dim=64,
+            pooled_projection_dim=32 + width,
             dual_attention_layers=(0,),
             qk_norm="rms_norm",
         ),
@@ -175,21 +172,22 @@ def _sd3() -> DiffusionPipeline:
     )
 
 
-def _flux() -> DiffusionPipeline:
+def flux(latent_channels: int = 4, width: int = 32, **t5: int) -> DiffusionPipeline:
+    """FLUX.1, all of it so wide."""
     return FluxPipeline(
-        vae=_vae(4, shift_factor=0.06, scaling_factor=1.5),
-        text_encoder=_clip(),
-        text_encoder_2=_t5(),
+        vae=autoencoder(latent_channels, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=_clip(width=width),
+        text_encoder_2=_t5(width, **t5),
         tokenizer=_clip_tokenizer(),
         tokenizer_2=_t5_tokenizer(),
         transformer=FluxTransformer2DModel(
-            in_channels=16,
+            in_channels=4 * latent_channels,
             num_layers=1,
             num_single_layers=1,
             attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=32,
-            pooled_projection_dim=32,
+            num_attention_heads=width // 16,
+            joint_attention_dim=width,
+            pooled_projection_dim=width,
             axes_dims_rope=(4, 4, 8),
             guidance_embeds=True,
         ),
@@ -197,7 +195,7 @@ def _flux() -> DiffusionPipeline:
     )
 
 
-_BUILDERS = {"sd": _sd, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux, **tiny_language.BUILDERS}
+_BUILDERS = {"sd": _sd, "sdxl": sdxl, "sd3": sd3, "flux": flux, **tiny_language.BUILDERS}
 
 
 @torch.no_grad()

@@ -8,14 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from diffusers import (
-    DiffusionPipeline,
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-    StableDiffusionXLPipeline,
-)
+from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
 from tests import tiny, tiny_files
@@ -40,54 +33,16 @@ _ADDED = ("add_q_proj", "add_k_proj", "add_v_proj")
 def build_sdxl(folder: Path) -> Path:
     """Save a pipeline whose second text encoder is the wider one."""
     torch.manual_seed(11)
-    pipe = StableDiffusionXLPipeline(
-        vae=tiny._vae(),
-        text_encoder=tiny._clip(),
-        text_encoder_2=tiny._clip(projection=True, width=_WIDER),
-        tokenizer=tiny._clip_tokenizer(),
-        tokenizer_2=tiny._clip_tokenizer(),
-        unet=tiny._unet(
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + _WIDER,
-            cross_attention_dim=32 + _WIDER,
-        ),
-        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1),
-    )
-    return _save(pipe, folder)
+    return tiny.save(tiny.sdxl(_WIDER), folder)
 
 
 def build_sd3(folder: Path) -> Path:
     """The same; the projection of the first one is the identity, and is not in such files."""
     torch.manual_seed(12)
-    first = tiny._clip(projection=True)
+    pipe = tiny.sd3(_WIDER)
     with torch.no_grad():
-        first.text_projection.weight.copy_(torch.eye(32))
-    pipe = StableDiffusion3Pipeline(
-        vae=tiny._vae(16, shift_factor=0.06, scaling_factor=1.5),
-        text_encoder=first,
-        text_encoder_2=tiny._clip(projection=True, width=_WIDER),
-        text_encoder_3=tiny._t5(32 + _WIDER),
-        tokenizer=tiny._clip_tokenizer(),
-        tokenizer_2=tiny._clip_tokenizer(),
-        tokenizer_3=tiny._t5_tokenizer(),
-        transformer=SD3Transformer2DModel(
-            sample_size=32,
-            patch_size=2,
-            in_channels=16,
-            out_channels=16,
-            num_layers=2,
-            attention_head_dim=8,
-            num_attention_heads=4,
-            joint_attention_dim=32 + _WIDER,
-            caption_projection_dim=32,
-            pooled_projection_dim=32 + _WIDER,
-            dual_attention_layers=(0,),
-            qk_norm="rms_norm",
-        ),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-    )
-    return _save(pipe, folder)
+        pipe.text_encoder.text_projection.weight.copy_(torch.eye(32))
+    return tiny.save(pipe, folder)
 
 
 def sdxl(pipeline: Path, file: Path) -> Path:
@@ -140,12 +95,6 @@ def flux(pipeline: Path, file: Path, whole: bool = False) -> Path:
         **_under("vae.", tiny_files.first_stage(pipe.vae)),
     }
     return _write(everything, file)
-
-
-def _save(pipe: DiffusionPipeline, folder: Path) -> Path:
-    tiny._add_contrast(pipe)
-    pipe.save_pretrained(folder)
-    return folder
 
 
 def _write(tensors: Tensors, file: Path) -> Path:

@@ -57,6 +57,23 @@ def tokenizer(length: int = 48) -> PreTrainedTokenizerBase:
     return made
 
 
+def autoencoder(
+    latent_channels: int = 4, kind: type = AutoencoderKL, **config: float
+) -> torch.nn.Module:
+    """The autoencoder of most families, that makes an eighth of each side."""
+    made: torch.nn.Module = kind(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=latent_channels,
+        norm_num_groups=4,
+        layers_per_block=1,
+        sample_size=64,
+        **config,
+    )
+    return made
+
+
 def _language(layers: int) -> dict[str, object]:
     """A language model's size. Weights are drawn wide, so that texts can be told apart."""
     return {
@@ -128,15 +145,7 @@ def _flux2_parts() -> dict[str, object]:
                 axes_dims_rope=(4, 4, 4, 4),
             )
         ),
-        "vae": AutoencoderKLFlux2(
-            block_out_channels=(8, 8, 8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            latent_channels=4,
-            norm_num_groups=4,
-            layers_per_block=1,
-            sample_size=64,
-        ),
+        "vae": autoencoder(kind=AutoencoderKLFlux2),
         "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         "tokenizer": tokenizer(),
     }
@@ -197,17 +206,7 @@ def zimage() -> DiffusionPipeline:
             axes_dims=[4, 4, 8],
             axes_lens=[256, 32, 32],
         ),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8, 8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            latent_channels=4,
-            norm_num_groups=4,
-            layers_per_block=1,
-            sample_size=64,
-            shift_factor=0.06,
-            scaling_factor=1.5,
-        ),
+        vae=autoencoder(shift_factor=0.06, scaling_factor=1.5),
         text_encoder=_qwen3(Qwen3Model, 3),
         tokenizer=tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
