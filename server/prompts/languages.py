@@ -46,6 +46,8 @@ prompts, many about Essex, Giambologna and tapas, 1 is; of 35 in 14 other langua
 
 _UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI"})
 _LETTERS_A_WORD = 2
+_LEAST_LETTERS = 4 * _LETTERS_A_WORD
+"""Of a text that the classifier is asked about: shorter ones are names, and words on loan."""
 
 
 def reads(languages: Iterable[str], text: str) -> bool:
@@ -54,13 +56,22 @@ def reads(languages: Iterable[str], text: str) -> bool:
     known = {script for language in languages for script in _scripts(language)}
     words = _words_by_script(text)
     familiar = sum(count for script, count in words.items() if script in known)
-    return 2 * familiar >= sum(words.values()) and _likelihood(languages, text) >= _SURE
+    letters = sum(words.values())
+    if letters < _LEAST_LETTERS or 2 * familiar < letters:
+        return 2 * familiar >= letters
+    return _likelihood(languages, text) >= _SURE
 
 
 def likeliest(languages: Iterable[str], text: str) -> str:
-    """The one of these languages that most words of a text can be in; the first, if several."""
-    words = _words_by_script(text)
-    return max(languages, key=lambda it: sum(words.get(script, 0) for script in _scripts(it)))
+    """The one of these languages that most words of a text can be in, or else that it is likeliest
+    in; the first, if nothing tells."""
+    words, chances = _words_by_script(text), _chances(text)
+
+    def fits(language: str) -> tuple[int, float]:
+        letters = sum(words.get(script, 0) for script in _scripts(language))
+        return letters, chances.get(_code(language), 0.0)
+
+    return max(languages, key=fits)
 
 
 def prepare() -> None:
@@ -73,9 +84,14 @@ def _identifier() -> LanguageIdentifier:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
+def _chances(text: str) -> dict[str, float]:
+    """How likely a text is in each language that the classifier knows."""
+    return dict(_identifier().rank(normalize("NFKC", text)))
+
+
 def _likelihood(languages: Iterable[str], text: str) -> float:
     """Of a text's being in one of these languages, if it is in one of them or a widespread one."""
-    chances: dict[str, float] = dict(_identifier().rank(normalize("NFKC", text)))
+    chances = _chances(text)
     known = {_code(language) for language in languages}
     if not known <= chances.keys():
         return 1.0  # the classifier cannot know

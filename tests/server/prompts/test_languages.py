@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.prompts.languages import likeliest, reads
+from server.prompts.languages import _identifier, likeliest, prepare, reads
 
 ENGLISH = (
     "a red circle",
     "café in Zürich, jalapeño on a piñata",
     'a shop sign that says "欢迎光临"',
-    "Ein Hund",  # too short to be sure
+    "Ein roter Kreis",  # too short to be sure
+    "espresso macchiato",
+    "Taj Mahal",
+    "art nouveau poster",
     "tapas bar in Barcelona",
     "Don Quixote and Sancho Panza",
     "masterpiece, best quality, 1girl, solo, long hair, looking at viewer",
@@ -97,6 +100,8 @@ def test_the_likeliest_of_several() -> None:
     assert likeliest(("en", "zh"), "一个圆") == "zh"
     assert likeliest(("en", "zh"), "a circle") == "en"
     assert likeliest(("zh", "en"), "123") == "zh"
+    assert likeliest(("en", "de"), "ein großer roter Kreis auf blauem Grund") == "de"
+    assert likeliest(("de", "en"), "a large red circle on a blue background") == "en"
     assert likeliest(("en", "zh"), "画 a circle with a star in it") == "en"
 
 
@@ -104,3 +109,9 @@ def test_the_likeliest_of_several() -> None:
 def test_any_text_can_be_asked_about(text: str) -> None:
     assert isinstance(reads(("en", "zh"), text), bool)
     assert likeliest(("en", "zh"), text) in ("en", "zh")
+
+
+def test_the_classifier_is_there_before_it_is_asked() -> None:
+    _identifier.cache_clear()
+    prepare()
+    assert _identifier.cache_info().currsize == 1
