@@ -111,6 +111,7 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
         aide=aide,
         rewriter=rewriter_for(config, registry, aide),
         threads=threads,
+        viewing=ThreadPoolExecutor(1, thread_name_prefix="view"),
         started=int(time.time()),
     )
 
@@ -135,6 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if services.aide:
             await services.aide.stop()
         services.threads.shutdown()
+        services.viewing.shutdown(cancel_futures=True)
         services.ledger.close()
         services.keys.close()
 

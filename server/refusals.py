@@ -36,7 +36,7 @@ class ModerationBlocked(Refused):
 
 
 class NotJudged(ApiError):
-    """The content policy's classifier of prompts gives no answer."""
+    """A classifier of the content policy gives no answer."""
 
     def __init__(self) -> None:
-        super().__init__("The prompt could not be checked. Please retry after a brief delay.")
+        super().__init__("The request could not be checked. Please retry after a brief delay.")

@@ -44,6 +44,8 @@ class Services:
     rewriter: Rewriter | None
     threads: Executor
     """For what would hold the event loop: pictures, and the disk."""
+    viewing: Executor
+    """A thread for pictures that are only looked at: many of them leave the others free."""
     started: int
     """When, in Unix time."""
 

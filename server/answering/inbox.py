@@ -36,7 +36,7 @@ async def read_edit(request: Request, services: Services) -> tuple[Endpoint, Sen
             files = {"image": MOST_IMAGES, "mask": 1}
             return EDITS, await read_form(request, services.scratch, files)
         case "application/json":
-            return JSON_EDITS, await _read_json(request, services.scratch)
+            return JSON_EDITS, await _read_json(request, services.scratch, "images", "mask")
         case _:
             raise unsupported(request, "multipart/form-data", "application/json")
 
@@ -52,7 +52,7 @@ async def read_moderation(request: Request, services: Services) -> Sent:
     """The JSON of a moderation, which may have data URLs in it."""
     if content_type(request) != "application/json":
         raise unsupported(request, "application/json")
-    return await _read_json(request, services.scratch)
+    return await _read_json(request, services.scratch, "input")
 
 
 async def open_all(
@@ -80,20 +80,22 @@ async def open_all(
     return uploads
 
 
-async def _read_json(request: Request, scratch: Scratch) -> Sent:
+async def _read_json(request: Request, scratch: Scratch, *names: str) -> Sent:
     refuse_length(request, JSON_LIMIT)
     with scratch.new() as body, ExitStack() as opened:
         async for chunk in chunks(request, JSON_LIMIT):
             await scratch.write(body, chunk)
-        parameters = await _in_thread(scratch, _parse, body, scratch, opened)
+        parameters = await _in_thread(scratch, _parse, body, scratch, opened, names)
         return Sent(parameters, opened.pop_all())
 
 
-def _parse(body: IO[bytes], scratch: Scratch, opened: ExitStack) -> dict[str, object]:
-    """The parameters, with open files in place of data URLs."""
+def _parse(
+    body: IO[bytes], scratch: Scratch, opened: ExitStack, names: Sequence[str]
+) -> dict[str, object]:
+    """The parameters, with open files in place of the data URLs in those of these names."""
     body.seek(0)
     parameters = parse_json(body.read())
-    for param, number, member in _members(parameters):
+    for param, number, member in _members({name: parameters.get(name) for name in names}):
         key = "image_url" if "image_url" in member else "url"
         url = member.get(key)
         if isinstance(url, str) and url[:5].lower() == "data:" and len(url) <= LONGEST_URL:

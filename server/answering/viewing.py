@@ -21,10 +21,11 @@ LONGEST_SIDE = 512
 async def view(
     references: Sequence[Reference], opened: ExitStack, services: Services, caller: str
 ) -> list[Seen]:
-    """The pictures, one decoded at a time; raises an InvalidRequest for what is none."""
+    """The pictures, one of the whole server decoded at a time; raises an InvalidRequest for what is
+    none."""
     loop = asyncio.get_running_loop()
     uploads = await open_all(references, opened, services, caller)
-    return [await loop.run_in_executor(services.threads, _seen, upload) for upload in uploads]
+    return [await loop.run_in_executor(services.viewing, _seen, upload) for upload in uploads]
 
 
 def _seen(upload: Upload) -> Seen:

@@ -7,6 +7,7 @@ scores mean.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pipelines.questions import Judge, Judged, Look, Seen
 from pipelines.registry import Registry
@@ -15,12 +16,30 @@ from server.prompts.policy import Scores
 from server.refusals import NotJudged
 
 WITHIN_S = 20.0
-"""How long a request waits for its prompt to be judged, the others of its question included."""
+"""How long a text or a picture is waited for, what others ask before it included; a request with
+several waits so long for each."""
 MOST_TOGETHER = 32
 MOST_CHARACTERS = 32_000
 """Of the texts of a question, unless one alone has more: a long one takes seconds on a CPU."""
 
-_Asked = tuple[str, asyncio.Future[Scores]]
+
+@dataclass(slots=True)
+class _Call:
+    """The texts of one who asks."""
+
+    texts: Sequence[str]
+    scores: asyncio.Future[Sequence[Scores]]
+    """Of all of them; done as soon as nobody waits for it any more, or nothing will come of it."""
+    asked: int = 0
+    """So many of them, from the first on."""
+    read: list[Scores] = field(default_factory=list)
+    """Of those that have been answered for."""
+
+    def take(self, scores: Scores) -> None:
+        """Those of the next text."""
+        self.read.append(scores)
+        if len(self.read) == len(self.texts):
+            self.scores.set_result(self.read)
 
 
 class PromptJudge:
@@ -28,51 +47,51 @@ class PromptJudge:
 
     def __init__(self, aide: Aide) -> None:
         self._aide = aide
-        self._waiting: deque[deque[_Asked]] = deque()
-        """The texts of each call."""
+        self._waiting: deque[_Call] = deque()
         self._work: asyncio.Task[None] | None = None
 
     async def __call__(self, texts: Sequence[str]) -> Sequence[Scores]:
-        """The scores of each text; raises NotJudged."""
+        """The scores of each text; raises NotJudged, and then asks for none of them any more."""
         loop = asyncio.get_running_loop()
-        mine: list[_Asked] = [(text, loop.create_future()) for text in texts]
-        self._waiting.append(deque(mine))
+        call = _Call(texts, loop.create_future())
+        self._waiting.append(call)
         if self._work is None:
             self._work = loop.create_task(self._judge())
         try:
-            return await asyncio.gather(*(future for _, future in mine))
-        except NoAnswer as error:
+            async with asyncio.timeout(WITHIN_S * len(texts)):
+                return await call.scores
+        except (NoAnswer, TimeoutError) as error:
             raise NotJudged from error
 
     async def _judge(self) -> None:
         """Ask until nothing waits."""
         while asked := self._next():
             scores = await self._ask(tuple(text for text, _ in asked))
-            for index, (_, future) in enumerate(asked):
-                if future.done():
-                    continue  # nobody waits for it any more
+            for index, (_, call) in enumerate(asked):
+                if call.scores.done():
+                    continue
                 if isinstance(scores, Exception):
-                    future.set_exception(scores)
+                    call.scores.set_exception(scores)
                 else:
-                    future.set_result(scores[index])
+                    call.take(scores[index])
         self._work = None
 
-    def _next(self) -> list[_Asked]:
+    def _next(self) -> list[tuple[str, _Call]]:
         """The texts of the next question: one of each call in turn, so that who asks for much
         holds up nobody who asks for little."""
-        asked: list[_Asked] = []
+        asked: list[tuple[str, _Call]] = []
         room = MOST_CHARACTERS
         while self._waiting and len(asked) < MOST_TOGETHER:
             call = self._waiting[0]
-            while call and call[0][1].done():
-                call.popleft()  # nobody waits for it any more
-            if not call:
+            if call.scores.done() or call.asked == len(call.texts):
                 self._waiting.popleft()
                 continue
-            room -= len(call[0][0])
+            text = call.texts[call.asked]
+            room -= len(text)
             if asked and room < 0:
                 break
-            asked.append(call.popleft())
+            call.asked += 1
+            asked.append((text, call))
             self._waiting.rotate(-1)
         return asked
 
@@ -96,12 +115,12 @@ class PictureJudge:
         """The scores of each picture; raises NotJudged."""
         try:
             return [await self._ask(picture) for picture in pictures]
-        except NoAnswer as error:
+        except (NoAnswer, TimeoutError) as error:
             raise NotJudged from error
 
     async def _ask(self, picture: Seen) -> Scores:
         """One at a time, in turn with those of others: none of them fills the aide."""
-        async with self._turn:
+        async with asyncio.timeout(WITHIN_S), self._turn:
             answer = await self._aide.ask(Look(picture), WITHIN_S)
         assert isinstance(answer, Judged)
         (scores,) = answer.scores
@@ -116,7 +135,8 @@ def judge_for(registry: Registry, aide: Aide | None) -> PromptJudge | None:
 
 
 def picture_judge_for(registry: Registry, aide: Aide | None) -> PictureJudge | None:
-    """The same of pictures that are sent."""
-    if registry.policy.images is None or aide is None:
+    """The same of pictures that are sent; a policy that is off may name one that is not there."""
+    images = registry.policy.images
+    if images is None or images.fault or aide is None:
         return None
     return PictureJudge(aide)

@@ -112,7 +112,7 @@ def answer(model: str, verdicts: Iterable[Verdict], strictness: Strictness) -> d
 
 def no_pictures(input: Input) -> InvalidValue:
     """The refusal of pictures where nothing looks at them."""
-    told = "This server has nothing that looks at images: its policy names no classifier of them. "
+    told = "This server has nothing that looks at images: no classifier of them is installed. "
     return InvalidValue(f"{told}Leave the images out.", input.pictures_param)
 
 

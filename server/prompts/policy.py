@@ -130,7 +130,7 @@ class Policy:
         loop = asyncio.get_running_loop()
         listed = [await loop.run_in_executor(self._threads, self._terms.find, it) for it in texts]
         found = [{it: Finding(at, _SURE[at]) for it, at in terms.items()} for terms in listed]
-        if self._classifier is None:
+        if self._classifier is None or not texts:
             return list(found)
         if self._judge is None:
             raise NotJudged
@@ -143,7 +143,7 @@ class Policy:
     @property
     def seen(self) -> frozenset[Category]:
         """The categories that are looked for in pictures that are sent; none where none is."""
-        if self._images is None:
+        if self._images is None or self._picture_judge is None:
             return frozenset()
         return frozenset((self._images.labels or NSFW).values())
 

@@ -59,15 +59,18 @@ _TIMES_TOO_LONG = 8
 """An answer that is so many times as long as it may be is no prompt."""
 
 _FENCE = "```"
-_FENCED_AS = re.compile(r"[a-z]*\s*")
+_FENCED_AS = ("", "text", "txt", "plain", "plaintext", "markdown", "md", "prompt")
+_OF_A_THING = r"(?! of (?!(?:the|this|that|your|an?) (?:\w+ )?(?:image|picture|scene|text)\b))"
 _LABEL = re.compile(
     r"^(?:(?:(?:sure|certainly|of course|okay|absolutely)\b\W{1,3})?here(?: is|['’]s)"
-    r"[^:\n]{0,40}\b(?:prompt|description|version|rewrite)\b[^:\n]{0,40}:|"
+    r"[^:\n]{0,40}\b(?:prompt|(?:description|version|rewrite)" + _OF_A_THING + ")"
+    r"\b[^:\n]{0,40}:|"
     r"\W{0,3}(?:the )?(?:(?:new|revised|rewritten|final|image) )*(?:prompt|description)\W{0,3}"
     r"[:\uff1a]|"
     r"(?:新的?|改写后的?)?提示词[:\uff1a])\s*",
     re.I,
 )
+_PARAGRAPH = re.compile(r"\n\s*\n")
 _REMARK = re.compile(
     r"\W{0,3}(?:(?:note|explanation)s?\W{0,3}[:\uff1a]|i(?: hope| have|['’]ve| kept| added)\b|"
     r"let me know\b|(?:说明|注)[:\uff1a])",
@@ -175,7 +178,7 @@ def _wrapped(text: str) -> str:
 def _bare(text: str) -> str:
     """Without fences, labels, quotation marks and tags around it, in one line."""
     text = re.sub(rf"</?{_TAG}>", "", text).strip()
-    first, *others = _unfenced(text).split("\n\n")
+    first, *others = _PARAGRAPH.split(_unfenced(text))
     text = "\n\n".join([first, *takewhile(lambda it: not _REMARK.match(it), others)])
     text = _LABEL.sub("", text.strip(), count=1)
     text = " ".join(_UNPRINTABLE.sub(" ", text).split()).strip(" *`")
@@ -185,13 +188,14 @@ def _bare(text: str) -> str:
 
 
 def _unfenced(text: str) -> str:
-    """What is in a fence, at the beginning or behind a colon, but for what kind of text it is."""
+    """What is in a fence, at the beginning or behind a label, but for what kind of text it is."""
     before, *inside_and_after = text.split(_FENCE, 2)
-    if len(inside_and_after) < 2 or before.strip()[-1:] not in ("", ":", "\uff1a"):
+    label = before.strip().rstrip("*")
+    if len(inside_and_after) < 2 or (label and not _LABEL.fullmatch(label)):
         return text
     inside = inside_and_after[0]
     first, newline, rest = inside.partition("\n")
-    return rest if newline and _FENCED_AS.fullmatch(first) else inside
+    return rest if newline and first.strip().lower() in _FENCED_AS else inside
 
 
 def _shortened(text: str, most: int) -> str:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from server.answering import waiting
 from server.answering.inbox import read_moderation
 from server.answering.viewing import view
 from server.handover.responses import json_response
@@ -20,7 +21,8 @@ async def moderate(request: Request, parts: Parts, caller: Caller) -> Response:
     with await read_moderation(request, parts) as body:
         sent = {name: value for name, value in body.parameters.items() if value is not None}
         values = read_table(BODY, sent, REQUIRED)
-        verdicts = await _judged(values["input"], body, parts, caller.name)
+        judged = _judged(values["input"], body, parts, caller.name)
+        (verdicts,) = await waiting.together([judged], [], request.receive)
     strictness = parts.policy.strictness(None, caller) or "auto"
     return json_response(answer(values.get("model", MODELS[0]), verdicts, strictness))
 

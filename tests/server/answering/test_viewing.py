@@ -21,10 +21,12 @@ from tests.server.pictures import file_of, left_half_clear, noise, upload, with_
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Any]:
-    with ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(1) as threads, ThreadPoolExecutor(1) as one:
         config = SimpleNamespace(allow_image_urls=False)
         scratch = Scratch(tmp_path, threads)
-        yield SimpleNamespace(threads=threads, config=config, scratch=scratch, files=None)
+        yield SimpleNamespace(
+            threads=threads, viewing=one, config=config, scratch=scratch, files=None
+        )
 
 
 def seen(services: Any, *references: Reference) -> list[Seen]:

@@ -12,7 +12,14 @@ from pipelines.questions import Answer, Equip, Judge, Judged, Look, Question, Se
 from pipelines.registry import Registry
 from server.config import Config
 from server.fleet.aide import PROMPTS, Aide, NoAnswer, equipment
-from server.prompts.judging import MOST_CHARACTERS, MOST_TOGETHER, PictureJudge, PromptJudge
+from server.prompts import judging
+from server.prompts.judging import (
+    MOST_CHARACTERS,
+    MOST_TOGETHER,
+    PictureJudge,
+    PromptJudge,
+    picture_judge_for,
+)
 from server.refusals import NotJudged
 from tests.tiny_judges import RED, redness
 from tests.tiny_reader import FORBIDDEN, TOXIC, reader
@@ -116,6 +123,37 @@ def test_who_does_not_wait_any_more_is_not_asked_for() -> None:
     told(story)
 
 
+def test_of_a_request_that_is_refused_nothing_more_is_asked() -> None:
+    async def story(aide: FakeAide, judge: PromptJudge) -> None:
+        aide.broken = True
+        much = await asking(judge, *["x" * 32_000] * 100)
+        aide.may.set()
+        with pytest.raises(NotJudged):
+            await much
+        aide.broken = False
+        assert await judge(["a"]) == [{"length": 1}]
+        assert [len(texts[0]) for texts in aide.asked] == [32_000, 1]
+
+    told(story)
+
+
+def test_a_request_is_told_in_time_that_its_turn_does_not_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judging, "WITHIN_S", 0.05)
+
+    async def story(aide: FakeAide, judge: PromptJudge) -> None:
+        first, behind = await asking(judge, "a"), await asking(judge, "b")
+        for task in (first, behind):
+            with pytest.raises(NotJudged):
+                await task
+        aide.may.set()
+        assert await judge(["c"]) == [{"length": 1}]
+        assert aide.asked == [("a",), ("c",)]
+
+    told(story)
+
+
 def test_no_answer_is_told_to_all_who_asked_and_to_nobody_else() -> None:
     async def story(aide: FakeAide, judge: PromptJudge) -> None:
         aide.broken = True
@@ -188,6 +226,40 @@ def test_pictures_of_several_who_ask_are_looked_at_in_turn() -> None:
         assert await much == [{"sexual": 0.1}] * 5
 
     asyncio.run(asyncio.wait_for(story(), 20))
+
+
+def test_a_picture_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor its turn, behind one whose answer does not come."""
+    monkeypatch.setattr(judging, "WITHIN_S", 0.05)
+
+    class Silent:
+        asked = 0
+
+        async def ask(self, question: Look, within_s: float) -> Answer:
+            self.asked += 1
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async def story() -> None:
+        aide = Silent()
+        judge = PictureJudge(aide)  # type: ignore[arg-type]
+        several = [judge([Seen(1, 1, b"")]) for _ in range(100)]
+        outcomes = await asyncio.gather(*several, return_exceptions=True)
+        assert {type(it) for it in outcomes} == {NotJudged}
+        assert aide.asked < len(several)
+
+    asyncio.run(asyncio.wait_for(story(), 4))
+
+
+def test_what_is_not_installed_judges_nothing(tmp_path: Path) -> None:
+    said = {"source": "judge", "labels": {RED: "sexual"}}
+    weights = tmp_path / "weights.yaml"
+    weights.write_text(yaml.safe_dump({"policy": {"mode": "off", "images": said}}))
+    registry, aide = Registry(weights, tmp_path), Aide(Equip("cpu"))
+    assert picture_judge_for(registry, aide) is None
+    redness(tmp_path / "judge")
+    assert picture_judge_for(registry, aide) is not None
+    assert picture_judge_for(registry, None) is None
 
 
 def test_a_real_aide_judges(tmp_path: Path) -> None:

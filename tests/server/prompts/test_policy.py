@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,7 +165,13 @@ def test_pictures_that_nothing_can_look_at_are_not_judged(threads: ThreadPoolExe
             asyncio.run(policy.looked_at([Seen(1, 1, bytes(3))]))
     assert Policy("on", TERMS, threads, LABELS).seen == frozenset()
     checker = Classifier("checker", Path("checker"), {})
-    assert Policy("on", TERMS, threads, images=checker).seen == {"sexual"}
+    assert Policy("on", TERMS, threads, images=checker).seen == frozenset()
+    looking: Any = judging({})
+    assert Policy("on", TERMS, threads, images=checker, picture_judge=looking).seen == {"sexual"}
+
+
+def test_nothing_to_judge_needs_nothing_that_judges(threads: ThreadPoolExecutor) -> None:
+    assert asyncio.run(Policy("on", TERMS, threads, LABELS).judged([])) == []
 
 
 def test_it_is_told_in_a_line(threads: ThreadPoolExecutor) -> None:

@@ -108,6 +108,12 @@ def test_the_length_is_what_the_model_reads_and_never_less_than_the_prompt() -> 
         "Three foxes.\n\nNote: I kept every fact.\n\nThat is all.",
         "Three foxes.\n\n**Explanation:** they are three.",
         "```Three\nfoxes.```",
+        "Here is the prompt:\n``` Text\nThree foxes.\n```",
+        "**Revised prompt:**\n```Markdown\nThree foxes.\n```",
+        "Here is a description of the new image:\n```\nThree foxes.\n```",
+        "Here is a revised version of your text: Three foxes.",
+        "Three foxes.\r\n\r\nNote: I kept every fact.",
+        "Three foxes.\n \t\nI hope this helps!",
         "Three\x00 \n\n foxes.\ud800",
     ],
 )
@@ -128,6 +134,9 @@ def test_what_is_around_a_prompt_is_taken_off(written: str) -> None:
         "Sure, a brand of soap",
         "Note: a yellow slip of paper",
         "A wall with ``` on it",
+        "A neon sign that reads: ```OPEN``` above a bar",
+        "Here is a version of the Mona Lisa: she has a fox",
+        "Here is a description of calm: a lake at night",
     ],
 )
 def test_what_belongs_to_it_stays(kept: str) -> None:
@@ -185,6 +194,9 @@ def test_what_is_too_long_ends_with_a_whole_sentence() -> None:
         "Here is " * 1_000,
         "<material>" * 700,
         "prompt " * 1_000,
+        "\n" * 7_000 + "x",
+        "x" + ("\n" + " " * 70) * 100,
+        "x\n" + " \r" * 3_000 + "x",
     ],
 )
 def test_what_a_model_repeats_without_end_holds_nothing_up(written: str) -> None:

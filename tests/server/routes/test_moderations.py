@@ -1,23 +1,34 @@
 """`POST /v1/moderations`: the original's shape, from the lists of this server."""
 
+import asyncio
+import base64
+import json
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai.types import Moderation
 from starlette.testclient import TestClient
 
 from pipelines.content import CATEGORIES
+from pipelines.questions import Answer, Judged, Look
 from pipelines.registry import Registry
+from server.answering import viewing
 from server.app import create_app
 from server.config import Config
 from server.prompts.moderations import MODELS, MOST_PARTS
+from server.reading.uploads import Picture, Upload
 from tests.server.checks import assert_error_shape
 from tests.server.conftest import WEIGHTS
 from tests.server.fakes import FakeFleet
+from tests.server.pictures import file_of, noise
+from tests.server.sockets import connected, serving, wait_for
 
 PATH = "/v1/moderations"
 
@@ -164,3 +175,114 @@ def test_the_official_client(url: str) -> None:
     assert told.results[3].categories.sexual_minors
     with pytest.raises(openai.BadRequestError, match="nothing that looks at images"):
         client.moderations.create(input=[IMAGE])  # type: ignore[list-item]
+
+
+class FakeAide:
+    """Finds nothing in a picture, as soon as it may."""
+
+    def __init__(self) -> None:
+        self.asked = self.taken_back = 0
+        self.may = threading.Event()
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def ask(self, question: Look, within_s: float) -> Answer:
+        self.asked += 1
+        try:
+            while not self.may.is_set():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.taken_back += 1
+            raise
+        return Judged(({"sexual": 0.0},))
+
+
+@pytest.fixture
+def aide(monkeypatch: pytest.MonkeyPatch) -> FakeAide:
+    it = FakeAide()
+    monkeypatch.setattr("server.app.aide_for", lambda config, registry: it)
+    return it
+
+
+def with_classifier(tmp_path: Path, mode: str = "on", installed: bool = True) -> Registry:
+    if installed:
+        (tmp_path / "judge").mkdir()
+        (tmp_path / "judge" / "config.json").write_text('{"id2label": {"0": "red"}}')
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "model_index.json").write_text("{}")
+    policy = {"mode": mode, "images": {"source": "judge", "labels": {"red": "sexual"}}}
+    weights = tmp_path / "weights.yaml"
+    weights.write_text(f"{WEIGHTS}\npolicy: {json.dumps(policy)}\n")
+    return Registry(weights, tmp_path / "models")
+
+
+@pytest.fixture
+def looking(tmp_path: Path, config: Config, fleet: FakeFleet, aide: FakeAide) -> Iterator[str]:
+    with serving(replace(config, port=0), with_classifier(tmp_path), fleet) as url:
+        yield url + PATH
+
+
+def small() -> dict[str, Any]:
+    data = base64.b64encode(file_of(noise(8, 8))).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def test_each_input_is_told_what_was_looked_at(looking: str, aide: FakeAide) -> None:
+    aide.may.set()
+    text = {"type": "text", "text": "a star"}
+    told = []
+    for sent in ("a star", [text, small()], [small()]):
+        (result,) = results(httpx.post(looking, json={"input": sent}))
+        types = result["category_applied_input_types"]
+        told.append((types["sexual"], types["violence"]))
+    assert told == [(["text"], ["text"]), (["text", "image"], ["text"]), (["image"], [])]
+
+
+def test_for_a_client_that_leaves_nothing_more_is_looked_at(looking: str, aide: FakeAide) -> None:
+    body = json.dumps({"input": [small()] * 16}).encode()
+    head = f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    connection = connected(looking)
+    connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    wait_for(lambda: aide.asked == 1)
+    connection.close()
+    wait_for(lambda: aide.taken_back == 1)
+    assert aide.asked == 1
+
+
+def test_however_many_send_pictures_one_is_decoded_at_a_time(
+    looking: str, aide: FakeAide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aide.may.set()
+    running, most, decode = [], [], viewing.decode
+
+    def slowly(upload: Upload) -> Picture:
+        running.append(upload)
+        most.append(len(running))
+        time.sleep(0.01)
+        running.remove(upload)
+        return decode(upload)
+
+    monkeypatch.setattr(viewing, "decode", slowly)
+
+    async def many() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=20) as client:
+            sent = {"input": [small()] * 4}
+            return await asyncio.gather(*(client.post(looking, json=sent) for _ in range(4)))
+
+    assert [it.status_code for it in asyncio.run(many())] == [200] * 4
+    assert most == [1] * 16
+
+
+def test_a_classifier_that_is_not_installed_is_none(
+    tmp_path: Path, config: Config, fleet: FakeFleet
+) -> None:
+    """A policy that is off may name it."""
+    registry = with_classifier(tmp_path, "off", installed=False)
+    app = create_app(config, registry, fleet)  # type: ignore[arg-type]
+    with TestClient(app) as client:
+        answer = client.post(PATH, json={"input": [small()]})
+    error = assert_error_shape(answer)
+    assert (answer.status_code, error["param"]) == (400, "input[0]")
+    assert "installed" in error["message"]
