@@ -1,5 +1,5 @@
 # make serve    start darkroom on http://127.0.0.1:8000   (ARGS="--port 9000" for other settings)
-# make test     run every test    (TESTS="tests/server -k auth" for some, WORKERS=4 for more at once)
+# make test     run every test, in two processes   (WORKERS=4 for more, TESTS="tests/server -k auth" for some tests in one)
 # make check    formatting, lint, types, and which module may import which
 # make clients  install other clients of the Images API, with which `make test` then tests as well
 # make clean    forget the virtual environment

@@ -57,8 +57,8 @@ class Remote:
 class _Passing(Exception):
     """A failure that may be gone at the next try, after `wait_s` if the hub says so."""
 
-    def __init__(self, what: object, wait_s: float | None = None) -> None:
-        super().__init__(str(what) or type(what).__name__)
+    def __init__(self, what: str, wait_s: float | None = None) -> None:
+        super().__init__(what)
         self.wait_s = wait_s
 
 
@@ -100,13 +100,22 @@ def fetch(remote: Remote, path: str, file: Path, advance: Advance, stop: threadi
                 lambda: file.stat().st_size,
                 stop,
             )
-        record = hash_file(file)
-        if _is_right(file, record, expected):
+        if record := right(file, expected):
             return record
         _empty(file, advance)
         if fetched_anew:
             break
     raise WeightsError(f"{remote.repository}: {path} has another hash than the hub says")
+
+
+def right(file: Path, expected: RemoteFile) -> Record | None:
+    """What a file is, if that is what the hub says; reads it."""
+    record = hash_file(file)
+    if expected.sha256 is not None:
+        return record if record.sha256 == expected.sha256 else None
+    content = file.read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return record if blob == expected.blob else None
 
 
 def _stream(remote: Remote, path: str, file: Path, advance: Advance, stop: threading.Event) -> None:
@@ -161,7 +170,8 @@ def _passing() -> Iterator[None]:
     try:
         yield
     except httpx2.TransportError as error:
-        raise _Passing(error) from error
+        what = str(error) or type(error).__name__
+        raise _Passing(f"{constants.ENDPOINT}: {what}") from error
     except HfHubHTTPError as error:
         if error.response.status_code not in _PASSING:
             raise
@@ -209,13 +219,6 @@ def _is_unknown(error: HfHubHTTPError) -> bool:
     """Strangers are told 401 of what does not exist, too."""
     hidden = error.response.status_code == 401 and get_token() is None
     return hidden or isinstance(error, RepositoryNotFoundError)
-
-
-def _is_right(file: Path, record: Record, expected: RemoteFile) -> bool:
-    if expected.sha256 is not None:
-        return record.sha256 == expected.sha256
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == expected.blob
 
 
 def _empty(file: Path, advance: Advance) -> None:

@@ -94,7 +94,7 @@ def take_in_lora(
 
 
 def install_lora(staged: Path, folder: Path, manifest: Manifest, bases: Collection[str]) -> None:
-    """Move a LoRA that was just read to its place.
+    """Move a LoRA that was just read to its place, where it may be already.
 
     Its manifest comes first: until its file is there too, what was there before is refused. What
     is said of its bases holds where none are given and it is the same LoRA as before.
@@ -136,6 +136,12 @@ def require_lora_name(name: str) -> None:
 
 
 def require_known_lora(loras: LoraFiles, name: str) -> None:
+    """Raise WeightsError unless there is a LoRA of this name, or a manifest of one."""
+    if name not in known_loras(loras):
+        raise _unknown(loras, name)
+
+
+def require_removable_lora(loras: LoraFiles, name: str) -> None:
     """Raise WeightsError unless there is a LoRA of this name, or something was left of one."""
     left = (*_all_of(loras, name), loras.folder / f".{name}.partial")
     if not (is_name(name) and any(it.exists() for it in left)):
@@ -145,7 +151,7 @@ def require_known_lora(loras: LoraFiles, name: str) -> None:
 def remove_lora(loras: LoraFiles, name: str) -> int:
     """Delete a LoRA, what says something of it, and what an unfinished one left; the bytes that
     were freed."""
-    require_known_lora(loras, name)
+    require_removable_lora(loras, name)
     with staging(loras.folder, name) as partial:
         freed = sum(size_of(it) for it in (*_all_of(loras, name), partial))
         for each in _all_of(loras, name):

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.weights.hub import Remote, fetch, look
+from pipelines.weights.hub import Remote, RemoteFile, fetch, look, right
 from pipelines.weights.lora_manifests import install_lora, require_lora_name
-from pipelines.weights.manifest import Begin, Manifest, WeightsError, silently
+from pipelines.weights.manifest import Begin, Manifest, Record, WeightsError, silently
 from pipelines.weights.safety import require_safetensors
-from pipelines.weights.staging import require_room, staging
+from pipelines.weights.staging import require_room, size_of, staging
 
 _SUFFIX = ".safetensors"
 
@@ -51,19 +51,25 @@ def pull_lora(
     remote = look(source.repository, revision)
     path = _path(remote, source.path)
     with staging(folder, source.name) as partial:
-        staged, size = partial / f"{source.name}{_SUFFIX}", remote.files[path].size
-        before = folder / staged.name
-        if before.is_file() and before.stat().st_size == size and not staged.exists():
-            shutil.copyfile(before, staged)  # if it is the same one, nothing is left to fetch
-        require_room(partial, size)
-        record = fetch(remote, path, staged, begin(source.name, size), threading.Event())
-        require_safetensors(staged)
+        file = folder / f"{source.name}{_SUFFIX}"
+        record = _installed(file, remote.files[path])
+        if record is None:
+            file, size = partial / file.name, remote.files[path].size
+            require_room(partial, size - size_of(file))
+            record = fetch(remote, path, file, begin(source.name, size), threading.Event())
+        require_safetensors(file)
         manifest = Manifest(
-            files={staged.name: record}, repository=source.repository, revision=remote.revision
+            files={file.name: record}, repository=source.repository, revision=remote.revision
         )
-        install_lora(staged, folder, manifest, bases)
+        install_lora(file, folder, manifest, bases)
         shutil.rmtree(partial)
     return manifest
+
+
+def _installed(file: Path, remote: RemoteFile) -> Record | None:
+    """What is in a LoRA's place, if it is the very file of the hub."""
+    same_size = file.is_file() and file.stat().st_size == remote.size
+    return right(file, remote) if same_size else None
 
 
 def _path(remote: Remote, wanted: str | None) -> str:

@@ -77,7 +77,9 @@ def _is_of_diffusers(package: str) -> bool:
     """Whether a pipeline's own components may come from there; diffusers is not imported."""
     found = find_spec("diffusers")
     places = (found and found.submodule_search_locations) or ()
-    return any((Path(place) / "pipelines" / package / "__init__.py").is_file() for place in places)
+    return package.isidentifier() and any(
+        (Path(place) / "pipelines" / package / "__init__.py").is_file() for place in places
+    )
 
 
 def _files(folder: Path, *endings: str) -> Iterator[Path]:

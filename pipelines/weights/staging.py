@@ -8,8 +8,9 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from pipelines.weights.manifest import Manifest, WeightsError, write_manifest
 from pipelines.weights.verify import remember
@@ -23,9 +24,8 @@ def staging(models_dir: Path, name: str) -> Iterator[Path]:
     """A hidden folder `.NAME.partial`, for one process at a time; it stays, to be gone on with."""
     folder = models_dir / f".{name}.partial"
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = _hold(folder)
     try:
-        _lock(handle, folder)
         yield folder
     finally:
         os.close(handle)
@@ -87,11 +87,13 @@ def require_removable(models_dir: Path, name: str) -> None:
 def remove(models_dir: Path, name: str) -> int:
     """Delete an installed model, and what an unfinished one left; the bytes that were freed."""
     require_removable(models_dir, name)
-    target, doomed = models_dir / name, models_dir / f".{name}{_DOOMED}"
-    with staging(models_dir, name) as partial, _moving(models_dir):
-        if target.is_dir():
-            target.rename(doomed)
-        freed = sum(size_of(folder) for folder in (doomed, partial))
+    target = models_dir / name
+    with staging(models_dir, name) as partial:
+        freed = size_of(partial)
+        with _moving(models_dir):
+            if target.is_dir():
+                freed += size_of(target)
+                target.rename(_doomed(target))
         _delete(partial)
     return freed
 
@@ -114,7 +116,10 @@ def require_room(folder: Path, size: int) -> None:
 
 @contextmanager
 def _moving(models_dir: Path) -> Iterator[None]:
-    """The folders of models for one process alone, before and after which they are settled."""
+    """The folders of models for one process alone, before and after which they are settled.
+
+    What is to go is deleted when others may go on: that can take long.
+    """
     handle = os.open(models_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -125,17 +130,19 @@ def _moving(models_dir: Path) -> Iterator[None]:
             _settle(models_dir)
     finally:
         os.close(handle)
+    for doomed in models_dir.glob(f".*{_DOOMED}"):
+        _delete(doomed)
 
 
 def _settle(models_dir: Path) -> None:
     for before in models_dir.glob(f".*{_ASIDE}"):
         target = before.with_name(before.name[1 : -len(_ASIDE)])
-        if _is_there(target):
-            _delete(before)
-        else:
-            before.rename(target)
-    for doomed in models_dir.glob(f".*{_DOOMED}"):
-        _delete(doomed)
+        before.rename(_doomed(target) if _is_there(target) else target)
+
+
+def _doomed(target: Path) -> Path:
+    """Where a model goes to be deleted, which others that go there may still be."""
+    return target.with_name(f".{target.name}.{token_hex(4)}{_DOOMED}")
 
 
 def _is_there(place: Path) -> bool:
@@ -144,16 +151,22 @@ def _is_there(place: Path) -> bool:
 
 def _delete(folder: Path) -> None:
     if folder.is_symlink():
-        folder.unlink()
+        folder.unlink(missing_ok=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lock(handle: int, folder: Path) -> None:
-    try:
+def _hold(folder: Path) -> int:
+    """A handle that has a folder's lock; WeightsError where another process has that, or has just
+    moved or deleted the folder."""
+    with ExitStack() as undo, suppress(BlockingIOError, FileNotFoundError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        undo.callback(os.close, handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise WeightsError(f"another darkroom is writing to {folder}") from None
+        if os.path.samestat(os.fstat(handle), folder.stat()):
+            undo.pop_all()
+            return handle
+    raise WeightsError(f"another darkroom is writing to {folder}")
 
 
 def _sync(folder: Path) -> None:

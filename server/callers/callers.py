@@ -6,6 +6,7 @@ Knows nothing of keys, or of how a limit is held.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from math import inf
 from typing import Any, get_args
 
@@ -69,7 +70,8 @@ _ATTRIBUTES: Mapping[str, Callable[[str], Any]] = {
     "admin": lambda text: {"true": True, "false": False}[text],
     "policy": str,
 }
-_ATTRIBUTE = re.compile(r"\s+([\w-]+)=(\S*)$")
+_ATTRIBUTE = re.compile(r"(?<=[^\s:])\s+([\w-]+)=(\S*)$")
+"""What stands behind a name and a colon is a key, and may end in `=` itself."""
 
 
 def split_attributes(text: str) -> tuple[str, dict[str, Any]]:
@@ -78,13 +80,20 @@ def split_attributes(text: str) -> tuple[str, dict[str, Any]]:
     while found := _ATTRIBUTE.search(text):
         name, value = found.groups()
         if name not in _ATTRIBUTES:
-            raise ConfigError(f"there is no {name}=; there are {', '.join(_ATTRIBUTES)}")
+            raise _unknown(name)
         try:
             attributes[name.replace("-", "_")] = _ATTRIBUTES[name](value)
         except (KeyError, ValueError):
             raise ConfigError(f"{name}={value} is not understood") from None
         text = text[: found.start()]
     return text, attributes
+
+
+def _unknown(name: str) -> ConfigError:
+    """Names a slip of the pen, and nothing else: it may be a key."""
+    slip = get_close_matches(name, _ATTRIBUTES, n=1)
+    what = f"there is no {name}=" if slip else "what stands behind the key is not understood"
+    return ConfigError(f"{what}; there are {', '.join(_ATTRIBUTES)}")
 
 
 def described(caller: Caller) -> Iterable[tuple[str, str]]:

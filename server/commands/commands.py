@@ -203,18 +203,19 @@ def rm(
 ) -> None:
     """Delete what is installed from the models folder."""
     with mistakes_told():
-        from pipelines.weights.lora_manifests import remove_lora, require_known_lora
-        from pipelines.weights.staging import remove, require_removable
+        from pipelines.weights.lora_manifests import remove_lora, require_removable_lora
+        from pipelines.weights.staging import remove, require_removable, settle
 
         loras = LoraFiles(models_dir / LORAS)
         if not (names or lora):
             raise WeightsError("name what is to be deleted: a model, or a LoRA with --lora")
+        settle(models_dir)
         for name in names or ():
             if name == LORAS:
                 raise WeightsError(f"'{name}' is the folder of all LoRAs: name each with --lora")
             require_removable(models_dir, plain_id(name))
         for name in lora or ():
-            require_known_lora(loras, name)
+            require_removable_lora(loras, name)
         for name in dict.fromkeys(names or ()):
             say(f"{name}: {amount(remove(models_dir, name))} freed")
         for name in dict.fromkeys(lora or ()):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.others import HUB
 from pipelines.registry import Registry
@@ -22,13 +23,13 @@ def models_table(registry: Registry) -> Table:
     return table
 
 
-def _installed(place: Path, source: str, is_here: bool) -> tuple[str, str, str]:
+def _installed(place: Path, source: str, is_here: bool) -> tuple[str, str, Text]:
     """How large it is here, in what state, and where it comes from."""
     if not source.startswith(HUB):
         source = str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
     if not is_here:
-        return "[dim]no[/]", "", source
-    return f"[green]{amount(size_of(place))}[/]", state_of(place), source
+        return "[dim]no[/]", "", Text(source)
+    return f"[green]{amount(size_of(place))}[/]", state_of(place), Text(source)
 
 
 def loras_table(registry: Registry) -> Table:
@@ -50,7 +51,7 @@ def names_table(registry: Registry) -> Table:
         model = registry.resolve(name)
         preferences = registry.preferences(name)
         better = preferences[: preferences.index(model)] if model else preferences
-        table.add_row(name, model or "[red]nothing installed[/]", ", ".join(better))
+        table.add_row(Text(name), model or "[red]nothing installed[/]", ", ".join(better))
     return table
 
 

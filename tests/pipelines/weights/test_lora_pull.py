@@ -1,16 +1,27 @@
 """LoRAs from a hub on a real socket: one file, whole, under the name that was asked for."""
 
+import shutil
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipelines.lora_files import LoraFiles
+from pipelines.weights import lora_pull
+from pipelines.weights.hub import Remote, RemoteFile
 from pipelines.weights.lora_manifests import manifest_of, require_trusted_lora
-from pipelines.weights.lora_pull import LoraSource, lora_source
+from pipelines.weights.lora_pull import LoraSource, lora_source, pull_lora
 from pipelines.weights.manifest import WeightsError
 from tests.pipelines.weights.conftest import Repository, tensors
 from tests.pipelines.weights.hub_server import REVISION, Hub
-from tests.pipelines.weights.test_pull import Pull, hub, pull, refused  # noqa: F401 - fixtures
+from tests.pipelines.weights.test_pull import (  # noqa: F401 - fixtures
+    Pull,
+    hub,
+    pull,
+    refused,
+    small_disk,
+)
 
 FILE = "pytorch_lora_weights.safetensors"
 
@@ -79,6 +90,57 @@ def test_what_is_here_is_not_fetched_again_and_keeps_its_base(
     assert (loras.folder / "odd.safetensors").read_bytes() == tensors(50_000, 6)
     assert require_trusted_lora(loras.folder / "odd.safetensors")
     assert loras.bases("odd") is None, "it is another LoRA"
+
+
+def test_a_full_disk_is_seen_before(
+    pull: Pull,  # noqa: F811
+    hub: Hub,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    refused(pull("--lora", "odd=owner/tiny", wrap=small_disk("20k")), "is too full", tmp_path)
+    assert hub.ranges == []
+
+
+def test_only_what_is_not_here_needs_room(
+    loras: LoraFiles, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, partial = loras.folder / "odd.safetensors", loras.folder / ".odd.partial"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+
+    def pulled(data: bytes) -> bool:
+        there = RemoteFile(len(data), sha256(data).hexdigest(), None)
+        monkeypatch.setattr(
+            lora_pull, "look", lambda *_: Remote("owner/tiny", REVISION, {FILE: there})
+        )
+        pull_lora(lora_source("odd=owner/tiny"), loras.folder)
+        return require_trusted_lora(target)
+
+    partial.mkdir(parents=True)
+    (partial / target.name).write_bytes(repository[FILE][:-1])
+    with pytest.raises(WeightsError, match="is too full"):
+        pulled(repository[FILE])
+    (partial / target.name).write_bytes(repository[FILE])
+    assert pulled(repository[FILE]), "all of it is staged"
+    before = target.stat().st_ino
+    assert pulled(repository[FILE]) and target.stat().st_ino == before, "it is not copied"
+    assert not partial.exists()
+    with pytest.raises(WeightsError, match="is too full"):
+        pulled(tensors(50_000, 6))
+    assert require_trusted_lora(target) and target.stat().st_ino == before
+
+
+def test_what_was_changed_here_is_fetched_again(
+    pull: Pull,  # noqa: F811
+    hub: Hub,  # noqa: F811
+    loras: LoraFiles,
+) -> None:
+    pull("--lora", "odd=owner/tiny")
+    target = loras.folder / "odd.safetensors"
+    target.write_bytes(tensors(50_000, 6))
+    hub.ranges.clear()
+    assert pull("--lora", "odd=owner/tiny").returncode == 0
+    assert hub.ranges == [(FILE, "bytes=0-")]
+    assert target.read_bytes() == hub.files[FILE]
 
 
 def test_a_run_that_was_killed_is_gone_on_with_by_the_next(

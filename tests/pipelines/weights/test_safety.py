@@ -62,6 +62,13 @@ def test_a_component_that_is_code_beside_the_weights(folder: Path) -> None:
         require_harmless(folder)
 
 
+@pytest.mark.parametrize("library", [".", "..", "stable_diffusion/../flux", ""])
+def test_a_component_from_elsewhere_in_diffusers(folder: Path, library: str) -> None:
+    change(folder / "model_index.json", unet=[library, "UNet"])
+    with pytest.raises(WeightsError, match="code that is not there"):
+        require_harmless(folder)
+
+
 def test_a_component_of_a_pipeline_of_diffusers(folder: Path) -> None:
     change(folder / "model_index.json", unet=["stable_diffusion", "StableDiffusionSafetyChecker"])
     require_harmless(folder)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from signal import SIGKILL
+from typing import Any
 
 import pytest
 
@@ -101,6 +103,38 @@ def test_what_was_being_removed_does_not_come_back_in_part(tmp_path: Path) -> No
     assert left == sorted(left, reverse=True) and True in left and False in left
 
 
+def test_an_old_model_that_was_half_deleted_does_not_come_back(tmp_path: Path) -> None:
+    for models in killed(tmp_path, "install"):
+        if (models / "tiny").is_dir() and says(models) == "new":
+            shutil.rmtree(models / "tiny")
+            settle(models)
+            if (models / "tiny").is_dir():
+                assert says(models) == "old"
+
+
+def test_others_need_not_wait_until_an_old_model_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model(tmp_path / "tiny", "old")
+    model(tmp_path / ".tiny.partial", "new")
+    seen = []
+
+    def delete(folder: Path, ignore_errors: bool) -> None:
+        handle = os.open(tmp_path, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(handle)
+        seen.append(folder.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", delete)
+        install(tmp_path / ".tiny.partial", tmp_path / "tiny")
+        model(tmp_path / ".tiny.partial", "newer")
+        install(tmp_path / ".tiny.partial", tmp_path / "tiny")
+    assert len(set(seen)) == 2, "both old ones, of which the first is not gone yet"
+    settle(tmp_path)
+    assert (says(tmp_path), names(tmp_path)) == ("newer", ["tiny"])
+
+
 def test_an_installation_that_fails_gives_the_place_back(tmp_path: Path) -> None:
     models = tmp_path / "disk" / "models"
     model(models / "tiny", "old")
@@ -129,6 +163,33 @@ def test_what_another_process_gathers_is_not_removed(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="another darkroom is writing"):
             remove(tmp_path, "tiny")
         assert (says(tmp_path), (partial / "half").is_file()) == ("old", True)
+
+
+@pytest.mark.parametrize(
+    ("before", "comes_anew"), [("os.open", False), ("fcntl.flock", False), ("fcntl.flock", True)]
+)
+def test_a_folder_that_another_process_just_took_away_is_not_gathered_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, comes_anew: bool
+) -> None:
+    partial = tmp_path / ".tiny.partial"
+    partial.mkdir()
+    module, name = before.split(".")
+    call = getattr(sys.modules[module], name)
+
+    def taken_away(*arguments: Any) -> Any:
+        patch.undo()
+        partial.rename(tmp_path / "tiny")
+        if comes_anew:
+            partial.mkdir()
+        return call(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(before, taken_away)
+        with pytest.raises(WeightsError, match="another darkroom is writing"):
+            with staging(tmp_path, "tiny"):
+                pass
+    with staging(tmp_path, "tiny") as again:
+        assert again.is_dir(), "nothing keeps the lock"
 
 
 def test_nothing_to_settle(tmp_path: Path) -> None:

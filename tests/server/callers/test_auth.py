@@ -25,10 +25,13 @@ def test_a_key_has_a_name(keys: Keys) -> None:
 
 def test_a_line_may_say_what_its_caller_may(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text("alice : sk-a weight=2 priority=low\nsk-b in-queue=4 images-per-minute=9\n")
+    lines = ("alice : sk-a weight=2 priority=low", "sk-b in-queue=4 images-per-minute=9")
+    file.write_text("\n".join((*lines, "carol: sk-YQ==", "dave:\tsk-Yg= weight=3")))
     keys = Keys(load_keys(file))
     assert keys.caller("Bearer sk-a") == Caller("alice", 2.0, "low")
     assert keys.caller("Bearer sk-b") == Caller("key-2", in_queue=4, images_per_minute=9)
+    assert keys.caller("Bearer sk-YQ==") == Caller("carol")
+    assert keys.caller("Bearer sk-Yg=") == Caller("dave", 3.0)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YTpi", LONG])

@@ -15,7 +15,10 @@ def test_attributes_stand_behind_a_key_in_any_order() -> None:
     assert caller == Caller("alice", 2.5, "low", 30, 4, True, "strict")
 
 
-@pytest.mark.parametrize("text", ["sk-a", "weight=2", "alice:weight=2", "sk-YQ=="])
+@pytest.mark.parametrize(
+    "text",
+    ["sk-a", "weight=2", "alice:weight=2", "sk-YQ==", "alice: sk-YQ==", "alice :\t weight=2"],
+)
 def test_what_is_no_attribute_is_left_alone(text: str) -> None:
     assert split_attributes(text) == (text, {})
 
@@ -26,6 +29,19 @@ def test_what_is_no_attribute_is_left_alone(text: str) -> None:
 def test_an_attribute_that_is_not_understood(text: str) -> None:
     with pytest.raises(ConfigError, match="is not understood"):
         split_attributes(text)
+
+
+@pytest.mark.parametrize("text", ["k wieght=2", "k imagesperminute=3", "k in_queue=4 weight=2"])
+def test_a_slip_of_the_pen_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^there is no {text.split()[1].split('=')[0]}=; "):
+        split_attributes(text)
+
+
+@pytest.mark.parametrize("text", ["Alice c2stMTIz==", "Alice c2stMTIz= weight=2", "Al c2st=MTIz"])
+def test_what_may_be_a_key_is_not_told(text: str) -> None:
+    with pytest.raises(ConfigError, match="behind the key is not understood; there are") as error:
+        split_attributes(text)
+    assert "c2st" not in str(error.value) and "MTIz" not in str(error.value)
 
 
 @pytest.mark.parametrize(

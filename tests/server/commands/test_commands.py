@@ -159,6 +159,11 @@ def test_loras_are_verified_by_name(run: Run) -> None:
     assert (result.exit_code, result.output) == (1, f"loras/odd: intact\n{bare}")
     refused(run("verify", "--lora", "never"), "there is no LoRA 'never'")
     refused(run("verify", "--lora", "../odd"), "there is no LoRA")
+    Path("models/loras/left.yaml").write_text("base: tiny")
+    Path("models/loras/.half.partial").mkdir()
+    for name in ("left", "half"):
+        refused(run("verify", "--lora", name), f"there is no LoRA '{name}'")
+        assert run("rm", "--lora", name).exit_code == 0
     Path("models/loras/odd.safetensors").unlink()
     told = "loras/odd: missing: odd.safetensors\n"
     assert (run("verify", "--lora", "odd").output, run("verify").exit_code) == (told, 1)
@@ -187,6 +192,9 @@ def test_a_start_clears_up_after_a_command_that_was_killed(run: Run) -> None:
         Path("models/tiny").rename("models/.tiny.aside")
         run(*words)
         assert Path("models/tiny").is_dir()
+    Path("models/tiny").rename("models/.tiny.aside")
+    assert run("rm", "tiny").output == "tiny: 0.5 MB freed\n"
+    assert list(Path("models").iterdir()) == []
 
 
 @pytest.fixture
@@ -307,6 +315,14 @@ def test_models_shows_sizes_and_what_is_verified(run: Run) -> None:
     assert "no manifest" in lines["demo"]
     Path("models/tiny/unet/config.json").write_text("[]")
     assert "to be verified" in run("models").output
+
+
+def test_models_shows_names_as_they_are(run: Run) -> None:
+    place = Path("[old]").absolute()
+    entries = {"models": {"mine": entry(str(place))}, "names": {"[bold]x": ["mine"]}}
+    Path("weights.yaml").write_text(yaml.safe_dump(entries))
+    told = run("models").output
+    assert "[old]" in told and "[bold]x" in told
 
 
 def test_models_shows_loras(run: Run) -> None:
