@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pipelines.core import Strictness
-from pipelines.definitions import Definition, RegistryError, Source, complaints
+from pipelines.definitions import Definition, RegistryError, Source, Strict, complaints
 
 Mode = Literal["off", "on", "strict"]
 Category = Literal[
@@ -50,11 +50,7 @@ def _word(value: object) -> object:
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Thresholds(_Strict):
+class Thresholds(Strict):
     """The score from which on a label counts, 0 to 1, by strictness."""
 
     low: float = Field(default=0.8, gt=0, le=1)
@@ -66,7 +62,7 @@ class Thresholds(_Strict):
         return {"low": self.low, "auto": self.auto, "strict": self.strict}[strictness]
 
 
-class _Classifier(_Strict):
+class _Classifier(Strict):
     source: Source
     labels: dict[str, Category] = {}
     thresholds: Thresholds = Thresholds()
@@ -78,7 +74,7 @@ class _Classifier(_Strict):
         return self
 
 
-class _Policy(_Strict):
+class _Policy(Strict):
     mode: Annotated[Mode, BeforeValidator(_word)] = "on"
     terms: tuple[str, ...] | None = None
     prompts: _Classifier | None = None

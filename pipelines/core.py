@@ -25,6 +25,8 @@ class Image:
     """What a job's image took of its device: of a pass in company, the share of its rows."""
     unread: Mapping[str, int] = field(default_factory=dict)
     """How many tokens at the end of its `prompt` or `negative_prompt` its model could not read."""
+    steps: int = 0
+    """How many steps were run for a job's image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class Job:
 
     @property
     def steps_run(self) -> int:
-        """How many of its steps are run: work on a picture runs `strength` of them."""
+        """About how many of its steps are run: work on a picture runs `strength` of them, which
+        some families round up. How many it were is known of its image."""
         whole = self.task in ("text2img", "edit")
         return self.steps if whole else max(1, int(self.steps * self.strength))
 

@@ -27,9 +27,13 @@ SINGLE = (".safetensors", ".gguf")
 NOT_INHERITED = frozenset({"source", "preload", "licence"})
 """What an entry does not take over from the one that it is `like`."""
 
-SPECIALISTS = ("inpaint", "edit", "variation")
-"""The keys of an entry that name a model for some work; where that is itself, so it is for an entry
-that is `like` it."""
+SPECIALISTS: Mapping[str, frozenset[str]] = {
+    "inpaint": frozenset({"inpaint", "edit"}),
+    "edit": frozenset({"edit"}),
+    "variation": frozenset({"variation"}),
+}
+"""The keys of an entry that name a model for some work, and the tasks by which it does it. Where it
+names itself, so does an entry that is `like` it and can do the work."""
 
 OTHERS: Mapping[str, tuple[str, ...]] = {
     "matting": ("matting",),
@@ -63,8 +67,9 @@ class Definitions:
 
 
 def _found_by(source: str) -> str:
-    if not source or (source.startswith("hub:") and not _HUB.fullmatch(source)):
-        raise ValueError("must be hub:owner/name, or a path")
+    of_the_hub = source.lower().startswith("hub:")
+    if not source or "://" in source or (of_the_hub and not _HUB.fullmatch(source)):
+        raise ValueError("must be hub:owner/name, or a path, and no URL")
     return source
 
 
@@ -73,9 +78,13 @@ Source = Annotated[str, AfterValidator(_found_by)]
 """Where weights come from."""
 
 
-class _Source(BaseModel):
+class Strict(BaseModel):
+    """Data from a file that others may have written: nothing unknown, nothing changed later."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+class _Source(Strict):
     source: Source
 
 
@@ -83,9 +92,7 @@ def _as_source(value: object) -> object:
     return {"source": value} if isinstance(value, str) else value
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _File(Strict):
     models: dict[ModelId, Keys] = {}
     names: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     matting: Annotated[_Source, BeforeValidator(_as_source)] | None = None
@@ -226,9 +233,15 @@ def _inherited(id: str, found: Definitions, asked_by: tuple[str, ...]) -> Keys:
     base = _inherited(like, found, (id, *asked_by))
     if str(keys.get("source")).endswith(SINGLE):
         keys.setdefault("config", like)
-    itself = {key: id for key in SPECIALISTS if base.get(key) == like}
+    itself = {key: id for key in SPECIALISTS if base.get(key) == like and _can(keys, key)}
     taken = {k: v for k, v in base.items() if k not in NOT_INHERITED}
     return _overlaid(taken | itself, keys)
+
+
+def _can(keys: Keys, work: str) -> bool:
+    """Whether an entry's own tasks, if it names any, leave it some work."""
+    tasks = keys.get("tasks")
+    return not isinstance(tasks, list) or any(it in tasks for it in SPECIALISTS[work])
 
 
 def _with_templates(file: Path, id: str, keys: Keys, templates: dict[str, Keys]) -> Keys:

@@ -87,6 +87,7 @@ class Engine:
                 self._pulse.go_on()
                 self._resume(parked.lane, answer)
         if not self._lanes:
+            self._watch.settle(0)  # what is measured later holds the lanes that it was of
             self._pulse.rest()
 
     def _admit(self) -> None:
@@ -150,8 +151,8 @@ class Engine:
         elif lane.image is not None:
             self._watch.settle(0)  # its pixels are here: no pass is running any more
             self.passes.fitted(lane)
-            outcome = replace(lane.image, device_seconds=lane.device_seconds)
-            self._report(lane.job.id, outcome)
+            seconds, steps = lane.device_seconds, lane.steps_run
+            self._report(lane.job.id, replace(lane.image, device_seconds=seconds, steps=steps))
 
 
 def _as_job_error(job: Job, error: BaseException) -> JobError:

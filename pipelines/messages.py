@@ -107,6 +107,7 @@ class Finished:
     height: int
     device_seconds: float
     unread: Mapping[str, int] = field(default_factory=dict)
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Parked:
         self.key, self.rows, self.stage, self.alone = call.key, call.rows, call.stage, call.alone
         self.steps_left, self.arrived = lane.steps_left, lane.arrived
         self.caller, self.weight, self.priority = job.caller, job.weight, job.priority
-        self.awaited = job.previews > 0 and not lane.begun
+        self.awaited = job.previews > 0 and not lane.steps_run
 
 
 @dataclass(slots=True)
@@ -125,5 +125,5 @@ class Passes:
 
 
 def _half(width: int, height: int) -> tuple[int, int]:
-    """Half of the pixels: a guess, where nothing smaller of the model was ever made here."""
+    """Half of the pixels: a guess, where the largest size that was made here is no smaller."""
     return round(width / 2**0.5), round(height / 2**0.5)

@@ -5,13 +5,9 @@ Knows sizes and steps; no file, and no model by name.
 
 from math import sqrt
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Strict(BaseModel):
-    """Data that someone wrote: nothing unknown, nothing changed later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pipelines.definitions import Strict
 
 
 class NativeSize(Strict):

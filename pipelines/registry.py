@@ -3,7 +3,7 @@
 Knows files and names, not tensors: nothing heavy is imported, and no weight is read.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,14 +20,15 @@ from pipelines.definitions import (
     ModelId,
     RegistryError,
     Source,
+    Strict,
     complaints,
     read_definitions,
     read_entry,
 )
 from pipelines.lora_files import FOLDER, LoraFiles
 from pipelines.others import HUB, MATTING, check_other, others_of
-from pipelines.presets import NativeSize, Preset, Quality, Strength, Strict
-from pipelines.wording import Templates
+from pipelines.presets import NativeSize, Preset, Quality, Strength
+from pipelines.wording import Language, Templates
 
 __all__ = [
     "ENTRY",
@@ -41,19 +42,12 @@ __all__ = [
 ]
 
 Level = Literal["low", "medium", "high"]
-_WORK: Mapping[str, frozenset[Task]] = {
-    "inpaint": frozenset({"inpaint", "edit"}),
-    "edit": frozenset({"edit"}),
-    "variation": frozenset({"variation"}),
-}
-"""The tasks by which a model does what it is named for."""
 Offload = Literal["auto", "none", "text", "group"]
 Quantize = Literal["none", "auto", "float8", "int8", "nf4"]
 
 RESERVED = frozenset({*OTHERS, FOLDER})
 """Folders of what is there beside models, by which no model can be called."""
 
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 _PLAIN_TASKS: frozenset[Task] = frozenset({"text2img", "img2img", "inpaint"})
 
 
@@ -98,7 +92,7 @@ class ModelSpec(Strict):
     """Of prompts: ISO 639 codes, the one that it knows best first."""
     prompt_tokens: int | None = Field(default=None, ge=8)
     """What its text encoder reads of a prompt; None where nobody has said."""
-    templates: dict[str, Templates] = {}
+    templates: dict[Language, Templates] = {}
     """What a prompt becomes for a style, by the language that it is in."""
 
     @model_validator(mode="after")
@@ -236,18 +230,28 @@ def check_entry(file: Path, id: str) -> set[str]:
         check_other(file, id)
         return set()
     spec = _spec(id, Definition(file, read_entry(file, id)))
-    named = {spec.inpaint, spec.edit, spec.variation}
-    return {it for it in named if it not in (None, id)}
+    named = _specialists(spec)
+    for key in (key for key, it in named.items() if it == id):
+        _require_able(f"{file}: models.{id}.{key}", key, id, spec)
+    return set(named.values()) - {id}
+
+
+def _specialists(spec: ModelSpec) -> dict[str, str]:
+    """The models that an entry names for some work, by the key."""
+    return {key: named for key in SPECIALISTS if (named := getattr(spec, key)) is not None}
+
+
+def _require_able(where: str, key: str, named: str, spec: ModelSpec) -> None:
+    if not SPECIALISTS[key] & spec.tasks:
+        raise RegistryError(f"{where}: '{named}' has no such task")
 
 
 def _check_references(found: Definitions, models: dict[str, ModelSpec]) -> None:
     for id, spec in models.items():
+        here = f"{found.models[id].file}: models.{id}"
         if id in RESERVED:
-            where = f"{found.models[id].file}: models.{id}"
-            raise RegistryError(f"{where}: is the name of something else, take another id")
-        for key in SPECIALISTS:
-            named, where = getattr(spec, key), f"{found.models[id].file}: models.{id}.{key}"
-            if named is not None and named not in models:
-                raise RegistryError(f"{where}: there is no model '{named}' in models")
-            if named not in (None, id) and not _WORK[key] & models[named].tasks:
-                raise RegistryError(f"{where}: '{named}' has no such task")
+            raise RegistryError(f"{here}: is the name of something else, take another id")
+        for key, named in _specialists(spec).items():
+            if named not in models:
+                raise RegistryError(f"{here}.{key}: there is no model '{named}' in models")
+            _require_able(f"{here}.{key}", key, named, models[named])

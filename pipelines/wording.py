@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from pipelines.definitions import Definition, RegistryError, Source, complaints
+from pipelines.definitions import Definition, RegistryError, Source, Strict, complaints
 
 REWRITER = "rewriter"
 """The key of weights.yaml, and the folder for what it takes from the hub."""
@@ -18,14 +18,13 @@ REWRITER = "rewriter"
 HUB = "hub:"
 TIMEOUT_S = 20.0
 
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+"""Of prompts, by its ISO 639 code."""
+
 Template = Annotated[str, Field(pattern=r"^[^{}]*\{prompt\}[^{}]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Templates(_Strict):
+class Templates(Strict):
     """What a prompt becomes for a style or a quality, in one language."""
 
     vivid: Template = "{prompt}"
@@ -33,7 +32,7 @@ class Templates(_Strict):
     hd: Template = "{prompt}"
 
 
-class _Said(_Strict):
+class _Said(Strict):
     source: Source | None = None
     device: Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")] | None = None
     url: str | None = None

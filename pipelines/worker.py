@@ -162,8 +162,8 @@ class Worker:
         if is_probe(job_id):
             return
         match outcome:
-            case Image(width, height, pixels, seconds, unread):
-                self._connection.send(Finished(job_id, width, height, seconds, unread))
+            case Image(width, height, pixels, seconds, unread, steps):
+                self._connection.send(Finished(job_id, width, height, seconds, unread, steps))
                 self._connection.send_bytes(pixels)
             case Preview(index, image):
                 self._connection.send(Shown(job_id, index, image.width, image.height))

@@ -31,8 +31,7 @@ class Lane(greenlet):
         self.job = job
         self.arrived = arrived
         self.steps_left = job.steps_run
-        self.begun = False
-        """Whether a step of it has ended."""
+        self.steps_run = 0
         self.device_seconds = 0.0
         self.wears: Worn = ()
         self.parked: Call | None = None
@@ -68,7 +67,8 @@ class Lane(greenlet):
         return self.parent.switch()
 
     def step_ended(self, steps_left: int) -> None:
-        self.steps_left, self.begun = steps_left, True
+        self.steps_left = steps_left
+        self.steps_run += 1
 
     def _enter(self, how: Callable[..., Any], *answer: Any) -> None:
         self.parked = None

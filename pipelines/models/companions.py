@@ -1,4 +1,4 @@
-"""Models that look at what a device has made: read once, beside the others, and never given up.
+"""Models that look at what a device has made: read once, and never given up if they lie beside it.
 
 Knows checkpoints, pixels, and that calls meet as a decoder's do; not what is looked for, nor who
 asks.
@@ -35,25 +35,16 @@ class Parts(NamedTuple):
     """What its answers mean."""
 
 
-class Companion(ABC):
-    """One checkpoint on one device, whose size is set aside before there is room for a model."""
+class Onlooker(ABC):
+    """A model that looks at images, and is read when the first one comes."""
 
     key: ClassVar[str]
-    """Where weights.yaml names it."""
+    """What its failures are told by."""
 
-    def __init__(self, folder: Path, device: str) -> None:
-        self._folder = folder
+    def __init__(self, name: str, device: str) -> None:
+        """`name` tells its weights from all others: images meet that are looked at by the same."""
+        self._name = name
         self._device = device
-
-    @property
-    def size(self) -> int:
-        """Bytes of its weights on the device; 0 for files that cannot be read."""
-        return size_of_one(self._folder, _DTYPE)
-
-    def prepare(self) -> None:
-        """Read the weights, once; a failure is logged here, and raised to whoever needs them."""
-        if isinstance(self._parts, Exception):
-            log.error("%s: %s could not be loaded: %s", self.key, self._folder, self._parts)
 
     def look(self, pixels: torch.Tensor) -> tuple[Any, list[Any]]:
         """What the model makes of an image, (3, height, width) in [0, 1], and what that means.
@@ -71,13 +62,6 @@ class Companion(ABC):
     def _read(self) -> Parts:
         """Raises whatever a broken folder makes the library raise."""
 
-    def _checkpoint(self, kind: Any) -> tuple[Any, Any]:
-        """The model, of a class of transformers, and its processor of images."""
-        from transformers import AutoImageProcessor
-
-        dtype = getattr(torch, _DTYPE)
-        return read_checkpoint(kind, AutoImageProcessor, self._folder, dtype, self._device)
-
     @cached_property
     def _parts(self) -> Parts | Exception:
         try:
@@ -85,5 +69,33 @@ class Companion(ABC):
         except Exception as error:
             forget_frames(error)  # it is kept, and would keep what was read
             return error
-        Rendezvous(f"{self.key}-{self._folder.name}", parts.model, _JOIN, Memory(0))
+        Rendezvous(self._name, parts.model, _JOIN, Memory(0))
         return parts
+
+
+class Companion(Onlooker):
+    """One checkpoint on one device, whose size is set aside before there is room for a model.
+
+    Its `key` is where weights.yaml names it.
+    """
+
+    def __init__(self, folder: Path, device: str) -> None:
+        super().__init__(f"{self.key}-{folder.name}", device)
+        self._folder = folder
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights on the device; 0 for files that cannot be read."""
+        return size_of_one(self._folder, _DTYPE)
+
+    def prepare(self) -> None:
+        """Read the weights, once; a failure is logged here, and raised to whoever needs them."""
+        if isinstance(self._parts, Exception):
+            log.error("%s: %s could not be loaded: %s", self.key, self._folder, self._parts)
+
+    def _checkpoint(self, kind: Any) -> tuple[Any, Any]:
+        """The model, of a class of transformers, and its processor of images."""
+        from transformers import AutoImageProcessor
+
+        dtype = getattr(torch, _DTYPE)
+        return read_checkpoint(kind, AutoImageProcessor, self._folder, dtype, self._device)

@@ -33,6 +33,8 @@ _TEXTS = {
     "T5": ("text_encoders.t5xxl.",),
 }
 """How those of text encoders do, by how their classes' names begin."""
+_NEVER_LACKING = frozenset({*DENOISERS, "vae", "safety_checker"})
+"""What is in a whole checkpoint, or that diffusers does without."""
 _WIDE = ".wo.weight"
 """What overflows in a T5 in float16, and is in float32 then."""
 _SPLIT = 4
@@ -86,7 +88,7 @@ def _lacking(file: Path, config: Path, beside: Mapping[str, Component]) -> dict[
     return {
         name: replace(it, quantized={})
         for name, it in beside.items()
-        if name not in {*DENOISERS, "vae"} and not kinds[name][1].startswith(tuple(has))
+        if name not in _NEVER_LACKING and not kinds[name][1].startswith(tuple(has))
     }
 
 

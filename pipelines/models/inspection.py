@@ -5,14 +5,13 @@ which images are looked at.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipelines.content import NSFW, Category, Classifier, is_safety_checker
 from pipelines.core import Blocked, Strictness
-from pipelines.models.companions import Companion, Parts
+from pipelines.models.companions import Companion, Onlooker, Parts
 
 
 class Inspector(Companion):
@@ -52,15 +51,15 @@ class Inspector(Companion):
         return Parts(scores, processor, list(labels.values()))
 
 
-class Guard(Companion):
+class Guard(Onlooker):
     """The safety checker that a model brings along, and that lies in its memory: it keeps images
     back where a policy is on, instead of painting them black in silence."""
 
     key = "safety_checker"
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, name: str) -> None:
         device = next(pipe.safety_checker.parameters()).device
-        super().__init__(Path(self.key), str(device))
+        super().__init__(name, str(device))
         self._pipe = pipe
 
     def check(self, pixels: torch.Tensor, strictness: Strictness) -> None:

@@ -85,12 +85,17 @@ def load(
     components = shelf.planned(spec, folder, prior)
     pipe = _read(spec.pipeline, spec, folder, shelf, components)
     names = _names(spec, folder, components)
-    guard = Guard(pipe) if getattr(pipe, "safety_checker", None) is not None else None
-    resident = Resident(spec, pipe, meet(pipe, names, memory), guard=guard)
+    resident = Resident(spec, pipe, meet(pipe, names, memory), guard=_guard(pipe, names))
     if prior is not None:
         reader = _read("auto", spec, prior, shelf, shelf.planned(spec, prior))
         resident._siblings["variation"] = with_prior(pipe, reader)
     return resident
+
+
+def _guard(pipe: Any, names: Mapping[str, str]) -> Guard | None:
+    if getattr(pipe, Guard.key, None) is None:
+        return None
+    return Guard(pipe, names.get(Guard.key, Guard.key))
 
 
 def _names(spec: ModelSpec, place: Path, components: Mapping[str, Component]) -> Mapping[str, str]:

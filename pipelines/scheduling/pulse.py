@@ -1,4 +1,4 @@
-"""Is a worker still alive inside a pass? A clock in memory that its server can read.
+"""Does a worker hang? A clock in memory that its server can read.
 
 The worker notes by when what it is about should be over, and how many messages it has heard; the
 server looks. Linux's monotonic clock is one for all processes. Knows neither passes nor processes.

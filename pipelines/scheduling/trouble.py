@@ -46,8 +46,12 @@ def forget_frames(error: BaseException) -> None:
 
 
 def _led_to(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those from which it came."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+    """An error, and those from which it came, each once: they may lead to each other."""
+    ahead: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while ahead:
+        each = ahead.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            ahead += [each.__context__, each.__cause__]

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from pipelines.definitions import OTHERS, Keys, ModelId, entry_of
+from pipelines.definitions import OTHERS, Keys, ModelId, Strict, entry_of
 from pipelines.lora_files import LoraFiles, LoraName
 from pipelines.registry import Registry
 from pipelines.weights import archive
@@ -22,7 +22,6 @@ from pipelines.weights.manifest import (
     Begin,
     Manifest,
     Record,
-    Strict,
     WeightsError,
     hash_files,
     read_manifest,

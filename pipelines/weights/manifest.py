@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from pipelines.registry import ENTRY
+from pipelines.definitions import ENTRY, Strict
 
 MANIFEST = "manifest.json"
 OURS = frozenset({MANIFEST, ENTRY})
@@ -64,12 +64,6 @@ def require_plain(path: str) -> None:
 
 PlainPath = Annotated[str, AfterValidator(_plain)]
 """Relative, with `/`, without hidden parts or anything that leads out of a folder."""
-
-
-class Strict(BaseModel):
-    """Data from a file that others may have written: nothing unknown, nothing changed later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Record(Strict):

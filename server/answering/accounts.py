@@ -89,7 +89,7 @@ def answered(request: Request, wanted: ImageRequest, made: Iterable[tuple[Job, I
             model=job.model,
             width=width,
             height=height,
-            steps=job.steps_run,
+            steps=image.steps,
             device_seconds=image.device_seconds,
             prompt=wanted.prompt if services.config.keep_prompts else None,
         )

@@ -207,8 +207,8 @@ class Fleet:
                 device.worked(message)
             case Shown(job_id, index, width, height):
                 device.show(job_id, Preview(index, Image(width, height, pixels)))
-            case Finished(job_id, width, height, seconds, unread):
-                self._finish(device, job_id, Image(width, height, pixels, seconds, unread))
+            case Finished(job_id, width, height, seconds, unread, steps):
+                self._finish(device, job_id, Image(width, height, pixels, seconds, unread, steps))
             case Failed(job_id, error):
                 self._finish(device, job_id, error)
         self._dispatch()
@@ -243,7 +243,7 @@ class Fleet:
             await asyncio.sleep(LOOK_EVERY_S)
             for device in self._devices:
                 if device.process is not None and device.process.hangs(time.monotonic()):
-                    log.error("the worker of %s hangs in a pass, and is ended", device.id)
+                    log.error("the worker of %s hangs, and is ended", device.id)
                     device.kill()
 
     def _ended(self, device: Device) -> None:

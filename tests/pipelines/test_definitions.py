@@ -63,6 +63,16 @@ def test_who_is_like_one_that_does_some_work_itself_does_so_too(tmp_path: Path) 
     assert models["child"].edit == "child"
 
 
+@pytest.mark.parametrize(("tasks", "does"), [(["text2img"], "told"), (["edit"], "mine")])
+def test_who_can_do_less_leaves_the_work_to_the_one_it_is_like(
+    tmp_path: Path, tasks: list[str], does: str
+) -> None:
+    told = entry("hub:o/told") | {"edit": "told", "tasks": ["text2img", "edit"]}
+    mine = {"like": "told", "source": "x", "tasks": tasks}
+    file = write(tmp_path, models={"told": told, "mine": mine})
+    assert Registry(file, tmp_path).models["mine"].edit == does
+
+
 def test_what_is_merged_may_be_said_again(tmp_path: Path) -> None:
     file = tmp_path / "weights.yaml"
     file.write_text(

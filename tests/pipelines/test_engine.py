@@ -194,11 +194,30 @@ def test_what_is_wrong_with_a_models_files_fails_its_jobs_alone(
     assert_same(rig.pixels(good), plain(good))
 
 
+class _Late(HostStopwatch):
+    """As on CUDA: what a pass took is known once nothing later runs, or when it is asked for."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[float, Measured]] = []
+
+    def time(self, work: Callable[[], T], measured: Measured) -> T:
+        answer = work()
+        self._running.append((1.0, measured))
+        return answer
+
+    def settle(self, running: int = 1) -> None:
+        while len(self._running) > running:
+            seconds, measured = self._running.pop(0)
+            measured(seconds, 0.0)
+
+
+@pytest.mark.parametrize("watch", [HostStopwatch, _Late])
 @pytest.mark.parametrize("end", ["made", "cancelled", "failed"])
 def test_nothing_of_a_job_stays_in_memory(
-    end: str, rig: Rig, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    end: str, watch: type[HostStopwatch], rig: Rig, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor until somebody looks for garbage: a device may be full long before that."""
+    rig.engine._watch = rig.engine.passes._watch = watch()
     job = replace(jobs("sd")[0], previews=1)
     rig.run(job)  # what is imported once stays
     held: list[weakref.ref[object]] = []
@@ -249,6 +268,15 @@ def test_what_is_left_of_work_on_a_picture_is_known_before_it_begins(
     assert left[0] == 3
 
 
+@pytest.mark.parametrize(("family", "steps"), [("sd", 3), ("flux", 4)])
+def test_the_steps_that_were_run_are_told(family: str, steps: int, rig: Rig, jobs: Jobs) -> None:
+    """Families round what `strength` leaves of them up or down."""
+    whole, part = (it for it in jobs(family) if it.id in "ae")
+    rig.run(whole, replace(part, steps=10, strength=0.35))
+    told = [rig.outcomes[job.id] for job in (whole, part)]
+    assert [it.steps for it in told if isinstance(it, Image)] == [whole.steps, steps]
+
+
 class _Followed(Pulse):
     """What was said of a worker, word by word."""
 
@@ -279,23 +307,6 @@ def test_whatever_may_hang_has_a_time_of_its_own(rig: Rig, jobs: Jobs) -> None:
     assert work.count("pass") == len(rig.passes)
     assert work.count("go on") == sum(rig.passes)
     assert last == "rest"
-
-
-class _Late(HostStopwatch):
-    """As on CUDA: what a pass took is known once nothing later runs, or when it is asked for."""
-
-    def __init__(self) -> None:
-        self._running: list[tuple[float, Measured]] = []
-
-    def time(self, work: Callable[[], T], measured: Measured) -> T:
-        answer = work()
-        self._running.append((1.0, measured))
-        return answer
-
-    def settle(self, running: int = 1) -> None:
-        while len(self._running) > running:
-            seconds, measured = self._running.pop(0)
-            measured(seconds, 0.0)
 
 
 def test_an_image_is_told_with_its_last_passes(rig: Rig, jobs: Jobs) -> None:

@@ -1,5 +1,6 @@
 """weights.yaml: what it may say, and what is said when it says something else."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pipelines.registry import (
     Quality,
     Registry,
     RegistryError,
+    check_entry,
 )
 from tests.conftest import entry
 
@@ -122,6 +124,9 @@ COARSE = {"smallest": 8, "largest": 8, "multiple": 16}
         ({"models": {"m": GOOD | {"source": ""}}}, "models.m.source"),
         ({"models": {"m": GOOD | {"source": "hub:flux"}}}, "models.m.source: Value error, must be"),
         ({"models": {"m": GOOD | {"source": "hub:../.."}}}, "models.m.source"),
+        ({"models": {"m": GOOD | {"source": "HUB:a/b"}}}, "must be hub:owner/name, or a path"),
+        ({"models": {"m": GOOD | {"source": "https://hub/a/b"}}}, "be hub:owner/name, or a path"),
+        ({"models": {"m": GOOD}, "matting": "https://hub/a/b"}, "matting.source: Value error"),
         ({"models": {"m": GOOD}, "matting": "hub:x"}, "matting.source"),
         ({"models": {"m": GOOD}, "rewriter": {"source": "hub:x"}}, "rewriter.source"),
         ({"models": {"m": GOOD}, "policy": {"prompts": {"source": ""}}}, "policy.prompts.source"),
@@ -183,6 +188,15 @@ def test_who_is_named_for_some_work_can_do_it(tmp_path: Path, key: str, tasks: l
             with pytest.raises(RegistryError, match=f"models.base.{key}: 'other' has no such task"):
                 Registry(file, tmp_path / "models")
     assert Registry(file, tmp_path / "models")
+
+
+@pytest.mark.parametrize("tasks", [["img2img"], ["img2img", "edit"]])
+def test_who_names_itself_for_some_work_can_do_it(tmp_path: Path, tasks: list[str]) -> None:
+    file = write(tmp_path, {"models": {"me": entry("me") | {"edit": "me", "tasks": tasks}}})
+    refused = pytest.raises(RegistryError, match="models.me.edit: 'me' has no such task")
+    for check in (lambda: Registry(file, tmp_path / "models"), lambda: check_entry(file, "me")):
+        with nullcontext() if "edit" in tasks else refused:
+            check()
 
 
 def test_every_key_is_documented() -> None:

@@ -105,6 +105,7 @@ def test_a_later_file_may_word_templates_anew(tmp_path: Path) -> None:
         ({"en": {"vivid": "{prompt} {prompt}"}}, "templates.en.vivid"),
         ({"en": {"vivid": "{prompt} {style}"}}, "templates.en.vivid"),
         ({"en": {"loud": "{prompt}!"}}, "templates.en.loud"),
+        ({"english": VIVID}, "templates.english"),
     ],
 )
 def test_templates_that_are_none_are_refused(tmp_path: Path, templates: object, why: str) -> None:

@@ -22,7 +22,8 @@ def picture(job: Job) -> Image:
     y, x = np.mgrid[0 : job.height, 0 : job.width].astype(np.float32)
     waves = [np.sin(x / rng.uniform(9, 40) + y / rng.uniform(9, 40)) for _ in range(3)]
     pixels = 127 + 100 * np.stack(waves, axis=-1) + rng.normal(0, 1, (job.height, job.width, 3))
-    return Image(job.width, job.height, pixels.clip(0, 255).astype(np.uint8).tobytes())
+    eight_bits = pixels.clip(0, 255).astype(np.uint8).tobytes()
+    return Image(job.width, job.height, eight_bits, steps=job.steps_run)
 
 
 def preview(job: Job, index: int) -> Preview:

@@ -1,7 +1,9 @@
 """Images that a classifier finds something in are kept back, alone and in company."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,17 @@ from transformers import CLIPImageProcessorPil
 
 from pipelines.content import Classifier, Thresholds
 from pipelines.core import Blocked, Image, Job, ModelUnavailable, Strictness
+from pipelines.lanes.lanes import Lane
 from pipelines.lanes.memory import Memory
 from pipelines.messages import Begin
 from pipelines.models.inspection import Guard, Inspector
 from pipelines.models.loader import Resident, load
 from pipelines.models.residence import Residence
+from pipelines.passes import Parked, Passes
 from pipelines.registry import Registry
+from pipelines.scheduling.policy import Policy
+from pipelines.scheduling.stopwatch import HostStopwatch
+from tests.free import FreeCurves
 from tests.pipelines.conftest import Rig
 from tests.tiny_judges import RED, redness, safety_checker
 
@@ -160,39 +167,71 @@ def test_what_cannot_be_loaded_lets_nothing_out_that_is_to_be_judged(
     assert isinstance(rig.outcomes["free"], Image)
 
 
-@pytest.fixture
-def guarded(tiny_registry: Registry, tmp_path: Path) -> Callable[[torch.Tensor], Resident]:
-    """The tiny SD, saved with a safety checker to which one picture is bad."""
+Guarded = Callable[[torch.Tensor, torch.Tensor], Resident]
 
-    def build(bad: torch.Tensor) -> Resident:
-        checker = safety_checker(tmp_path / "checker", bad, picture(0, 0, 1))
-        spec, place = tiny_registry.models["sd"], tmp_path / "sd"
+
+@pytest.fixture
+def guarded(tiny_registry: Registry, tmp_path: Path) -> Guarded:
+    """The tiny SD, each time saved anew with a safety checker to which one of two pictures is
+    bad."""
+    numbers = count()
+
+    def build(bad: torch.Tensor, good: torch.Tensor) -> Resident:
+        place = tmp_path / str(next(numbers))
+        checker = safety_checker(place / "checker", bad, good)
         pipe = StableDiffusionPipeline.from_pretrained(
             tiny_registry.path("sd"),
             safety_checker=StableDiffusionSafetyChecker.from_pretrained(checker),
             feature_extractor=CLIPImageProcessorPil.from_pretrained(checker),
         )
-        pipe.save_pretrained(place)
-        return load(spec, place, "cpu", Memory(0))
+        pipe.save_pretrained(place / "sd")
+        return load(tiny_registry.models["sd"], place / "sd", "cpu", Memory(0))
 
     return build
 
 
 def test_a_model_s_own_safety_checker_keeps_back_and_paints_nothing_black(
-    residents: dict[str, Resident], jobs: Jobs, guarded: Callable[[torch.Tensor], Resident]
+    residents: dict[str, Resident], jobs: Jobs, guarded: Guarded
 ) -> None:
     job = replace(jobs("sd")[0], previews=2)
     plain = Rig(residents)
     plain.run(job, *jobs("sd")[4:])
-    model = guarded(as_tensor(plain.pixels(job)))
+    model = guarded(as_tensor(plain.pixels(job)), picture(0, 0, 1))
     rig = Rig({"sd": model})
     rig.run(job, replace(job, id="judged", moderation="low"), *jobs("sd")[4:])
     assert rig.outcomes["judged"].categories == ("sexual",)  # type: ignore[union-attr]
     for free in (job, *jobs("sd")[4:]):
         assert np.abs(rig.pixels(free) - plain.pixels(free)).max() <= 1
     assert len(rig.previews[job.id]) == 2
-    everything = replace(model, guard=Guard(model.pipe))
+    everything = replace(model, guard=Guard(model.pipe, "another"))
     everything.pipe.safety_checker.concept_embeds_weights.fill_(-2)
     nothing = Rig({"sd": everything})
     nothing.run(replace(job, moderation="low"))
     assert not nothing.previews[job.id] and isinstance(nothing.outcomes[job.id], Blocked)
+
+
+def test_each_model_s_images_are_judged_by_its_own_safety_checker(
+    jobs: Jobs, guarded: Guarded
+) -> None:
+    """Also where several models' images are there to be judged at the same time."""
+    red, blue = picture(1, 0, 0), picture(0, 0, 1)
+    models = guarded(red, blue), guarded(blue, red)
+
+    def judged(model: Resident, pixels: torch.Tensor) -> Lane:
+        def body(lane: Lane) -> Image:
+            assert model.guard is not None
+            model.guard.check(pixels, "low")
+            return Image(1, 1, b"")
+
+        return Lane(jobs("sd")[0], body, 0.0)
+
+    lanes = [judged(model, pixels) for model in models for pixels in (red, blue)]
+    policy = Policy(FreeCurves())
+    passes = Passes(HostStopwatch(), policy, lambda: False)
+    for lane in lanes:
+        lane.resume()
+    while parked := [Parked(lane, lane.parked) for lane in lanes if lane.parked]:
+        for each, answer in passes.run(policy.choose(parked, time.monotonic())):
+            each.lane.resume(answer)
+    assert passes.tally.passes == {2: 2}
+    assert [isinstance(lane.failure, Blocked) for lane in lanes] == [True, False, False, True]

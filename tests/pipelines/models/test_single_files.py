@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from diffusers import StableDiffusionPipeline
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from safetensors.torch import load_file, save_file
+from transformers import CLIPImageProcessorPil
 
 from pipelines.core import Job
 from pipelines.lanes.memory import Memory
 from pipelines.messages import Begin
-from pipelines.models.footprints import is_whole
+from pipelines.models.footprints import components_of, is_whole
 from pipelines.models.loader import Resident, load
 from pipelines.models.residence import Residence
 from pipelines.registry import ModelSpec, Registry, RegistryError
@@ -24,6 +27,7 @@ from pipelines.weights.manifest import WeightsError
 from tests import tiny, tiny_checkpoints, tiny_files
 from tests.conftest import entry
 from tests.pipelines.conftest import Rig
+from tests.tiny_judges import safety_checker
 
 Jobs = Callable[[str], list[Job]]
 Plain = Callable[[Job], np.ndarray]
@@ -206,6 +210,41 @@ def test_what_a_whole_checkpoint_lacks_counts_and_is_shared(
     rig, job = Rig({"flux": lacking}), jobs("flux")[0]
     rig.run(job)
     assert np.abs(rig.pixels(job) - plain(job)).max() <= 1
+
+
+def test_what_a_whole_checkpoint_lacks_is_not_quantized(
+    narrow: None, tiny_registry: Registry, tmp_path: Path
+) -> None:
+    """diffusers quantizes folders alone."""
+    folder = tiny_registry.path("flux")
+    file = tiny_checkpoints.flux(folder, tmp_path / "one.safetensors", whole=True)
+    save_file({k: it for k, it in load_file(file).items() if "t5xxl" not in k}, file)
+    assert components_of(spec(), folder)["text_encoder_2"].quantized
+    lacking = components_of(spec(config=str(folder)), file)["text_encoder_2"]
+    assert lacking.quantized == {}
+
+
+@pytest.mark.parametrize("order", [["one"], ["sd", "one"]])
+def test_a_whole_checkpoint_takes_no_safety_checker_from_the_rest(
+    order: list[str], tiny_registry: Registry, tmp_path: Path
+) -> None:
+    """Or it would be judged or not by what was loaded before it."""
+    colours = torch.eye(3).view(3, 3, 1, 1).expand(3, 3, 64, 64)
+    checker = safety_checker(tmp_path / "checker", colours[0], colours[1])
+    base = tmp_path / "sd"
+    StableDiffusionPipeline.from_pretrained(
+        tiny_registry.path("sd"),
+        safety_checker=StableDiffusionSafetyChecker.from_pretrained(checker),
+        feature_extractor=CLIPImageProcessorPil.from_pretrained(checker),
+    ).save_pretrained(base)
+    file = tiny_files.build_checkpoint(tiny_registry.path("sd"), tmp_path / "one.safetensors")
+    models = {"sd": (spec(), base), "one": (spec(config=str(base)), file)}
+    residence = Residence(Begin("cpu", models, [], 1))
+    resident = {id: residence.load(id, [], lambda fraction: None) for id in order}
+    assert "sd" not in order or resident["sd"].guard is not None
+    assert resident["one"].guard is None
+    predicted, measured = residence.footprint("one"), resident["one"].parts
+    assert abs(sum(predicted.values()) - sum(measured.values())) < 2048
 
 
 def test_what_comes_to_the_rest_later_counts(tiny_registry: Registry, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.messages import Begin, Cancel, FromWorker
 from pipelines.scheduling.pulse import UNHEARD_S
-from server.fleet.process import WorkerProcess
+from server.fleet.process import AT_ONCE, WorkerProcess
 
 BEGIN = Begin("cpu", {}, [], None)
 PROGRAM = """#!{python}
@@ -92,8 +92,10 @@ def test_one_that_does_not_hear_hangs(worker) -> None:
     asyncio.run(run())
 
 
-def test_nobody_sends_by_a_connection_that_is_being_closed(worker) -> None:
-    """Whoever is in the midst of it would write into whatever is opened next."""
+@pytest.mark.parametrize("size", [1, AT_ONCE])
+def test_nobody_sends_by_a_connection_that_is_being_closed(worker, size: int) -> None:
+    """Whoever is in the midst of it would write into whatever is opened next; so would the thread
+    that sends what is too large to be sent at once."""
     worker("connection.recv(); time.sleep(60)")
     closed = []
 
@@ -111,7 +113,7 @@ def test_nobody_sends_by_a_connection_that_is_being_closed(worker) -> None:
                 closed.append(connection.closed)
 
         process._connection = Slow()  # type: ignore[assignment]
-        process.send(Cancel("nobody"))
+        process.send(Cancel("n" * size))
         await asyncio.wait_for(over.wait(), 20)
         assert connection.closed
 

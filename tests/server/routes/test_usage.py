@@ -111,13 +111,16 @@ def test_prompts_are_nowhere_unless_they_may_be_kept(
     assert b"secret cat" in files_after(replace(config, keep_prompts=True))
 
 
-def test_edits_and_variations_count_the_steps_that_ran(client: TestClient, config: Config) -> None:
+def test_edits_and_variations_count_the_steps_that_ran(
+    client: TestClient, config: Config, fleet: FakeFleet
+) -> None:
+    fleet.outcome = lambda job: replace(picture(job), steps=job.steps_run + 1)
     files = {"image": ("a.png", png(), "image/png")}
     asked = {"model": "flux-schnell", "size": "64x64", "steps": "8"}
     client.post("/v1/images/edits", data={**asked, "prompt": "b", "strength": "1"}, files=files)
     client.post("/v1/images/variations", data={**asked, "strength": "0.5"}, files=files)
     found = [(row["source"], row["steps"], row["width"]) for row in kept(config)]
-    assert found == [("image.edit", 8, 64), ("image.variation", 4, 64)]
+    assert found == [("image.edit", 9, 64), ("image.variation", 5, 64)]
 
 
 def test_a_request_that_fails_leaves_no_image_and_one_refusal(
