@@ -93,7 +93,7 @@ def plain(resident: Resident, job: Job) -> np.ndarray:
         height=64,
         num_inference_steps=job.steps,
         generator=torch.Generator().manual_seed(job.seed),
-        max_sequence_length=min(512, resident.pipe.tokenizer.model_max_length),
+        max_sequence_length=min(512, getattr(resident.pipe.tokenizer, "model_max_length", 512)),
         **guidance,
     ).images[0]
     return np.asarray(image).astype(int)
