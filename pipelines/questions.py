@@ -141,6 +141,8 @@ class Unanswered:
 
     id: str
     why: str
+    late: bool = False
+    """Whether its time was over."""
 
 
 ToAide = Equip | Ask | Drop

@@ -118,13 +118,13 @@ class Desk:
             return ask.id not in self._wanted or time.monotonic() > deadline
 
         if over():
-            return self._say(Unanswered(ask.id, "too late"))
+            return self._say(Unanswered(ask.id, "too late", late=True))
         try:
             answer = tool.answer(ask.question, over)
         except Exception as error:
             _end_if_lost(error)
             return self._say(Unanswered(ask.id, f"{type(error).__name__}: {error}"))
-        self._say(Unanswered(ask.id, "too late") if over() else Answered(ask.id, answer))
+        self._say(Unanswered(ask.id, "too late", late=True) if over() else Answered(ask.id, answer))
 
 
 class _Broken:

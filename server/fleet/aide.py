@@ -152,8 +152,8 @@ class Aide:
                 self._answered += 1
                 self._deaths_in_a_row = 0
                 self._settle(id, answer)
-            case Unanswered(id, why):
-                self._settle(id, NoAnswer(why))
+            case Unanswered(id, why, late):
+                self._settle(id, NoAnswer(why, late))
 
     def _settle(self, id: str, outcome: Answer | NoAnswer) -> None:
         self._dropped.discard(id)

@@ -164,7 +164,7 @@ async def check_a_broken_model(fleet: Fleet, in_peace: bytes) -> None:
 async def check_a_killed_worker(fleet: Fleet, in_peace: bytes) -> None:
     before = fleet.status().devices[0].pid
     futures = fleet.submit([replace(JOB, id=f"k{i}") for i in range(3)] + [LONG])
-    await until(lambda: fleet.status().devices[0].lanes == 4)
+    await until(lambda: fleet.status().devices[0].lanes > 0)  # the short ones may be over
     kill(fleet)
     images = await asyncio.gather(*futures[:3])
     assert all(same(image.pixels, in_peace) for image in images)
