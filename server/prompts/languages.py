@@ -84,6 +84,7 @@ def _identifier() -> LanguageIdentifier:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
+@lru_cache(maxsize=16)  # a request asks several times, and a long prompt takes some ms
 def _chances(text: str) -> dict[str, float]:
     """How likely a text is in each language that the classifier knows."""
     return dict(_identifier().rank(normalize("NFKC", text)))
