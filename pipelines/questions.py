@@ -8,16 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pipelines.content import Category, Classifier
+
 Over = Callable[[], bool]
 """Whether an answer is of no more use; to be looked at now and then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """An image classifier, and what its labels mean; empty for a safety checker's own one."""
-
-    folder: Path
-    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +24,8 @@ class Equip:
     """A causal language model: it answers `Write`."""
     judges: Mapping[str, Path] = field(default_factory=dict)
     """Text classifiers by name: they answer `Judge`."""
-    viewer: Viewer | None = None
-    """It answers `Look`."""
+    viewer: Classifier | None = None
+    """An image classifier: it answers `Look`."""
     threads: int | None = None
 
 
@@ -71,7 +65,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is seen in a picture? Answered by `Judged`, by what the labels mean."""
+    """What is seen in a picture? Answered by `Looked`."""
 
     picture: Seen
 
@@ -88,12 +82,19 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """For each text, the score of each label; for a picture, of each meaning of a label."""
+    """For each text, the score of each label."""
 
     scores: tuple[Mapping[str, float], ...]
 
 
-Answer = Written | Judged
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is in a picture, by the highest score of any label that means it."""
+
+    scores: Mapping[Category, float]
+
+
+Answer = Written | Judged | Looked
 
 
 class Tool(Protocol):

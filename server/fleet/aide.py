@@ -18,7 +18,6 @@ from pipelines.questions import (
     Question,
     Ready,
     Unanswered,
-    Viewer,
 )
 from pipelines.registry import Registry
 from pipelines.wording import LocalRewriter
@@ -49,7 +48,7 @@ def equipment(config: Config, registry: Registry) -> Equip | None:
     rewriter, classifier = registry.rewriter, registry.policy.prompts
     judges = {PROMPTS: classifier.folder} if classifier and not classifier.fault else {}
     images = registry.policy.images
-    viewer = Viewer(images.folder, images.labels) if images and not images.fault else None
+    viewer = images if images and not images.fault else None
     threads = max(1, (os.cpu_count() or 1) // 2)
     if isinstance(rewriter, LocalRewriter) and rewriter.installed:
         return Equip(rewriter.device or config.devices[0], rewriter.folder, judges, viewer, threads)

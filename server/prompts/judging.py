@@ -6,10 +6,11 @@ scores mean.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.questions import Judge, Judged, Look, Seen
+from pipelines.content import Category
+from pipelines.questions import Judge, Judged, Look, Looked, Seen
 from pipelines.registry import Registry
 from server.fleet.aide import PROMPTS, Aide, NoAnswer
 from server.prompts.policy import Scores
@@ -105,26 +106,25 @@ class PromptJudge:
 
 
 class PictureJudge:
-    """Pictures in, their scores out: by category, whose labels are the worker's to know."""
+    """Pictures in, the scores of what is in them out."""
 
     def __init__(self, aide: Aide) -> None:
         self._aide = aide
         self._turn = asyncio.Lock()
 
-    async def __call__(self, pictures: Sequence[Seen]) -> Sequence[Scores]:
+    async def __call__(self, pictures: Sequence[Seen]) -> Sequence[Mapping[Category, float]]:
         """The scores of each picture; raises NotJudged."""
         try:
             return [await self._ask(picture) for picture in pictures]
         except (NoAnswer, TimeoutError) as error:
             raise NotJudged from error
 
-    async def _ask(self, picture: Seen) -> Scores:
+    async def _ask(self, picture: Seen) -> Mapping[Category, float]:
         """One at a time, in turn with those of others: none of them fills the aide."""
         async with asyncio.timeout(WITHIN_S), self._turn:
             answer = await self._aide.ask(Look(picture), WITHIN_S)
-        assert isinstance(answer, Judged)
-        (scores,) = answer.scores
-        return scores
+        assert isinstance(answer, Looked)
+        return answer.scores
 
 
 def judge_for(registry: Registry, aide: Aide | None) -> PromptJudge | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 from pipelines.content import (
     NSFW,
@@ -52,7 +52,7 @@ class Judge(Protocol):
 class PictureJudge(Protocol):
     """A classifier of pictures; the scores of their categories. Raises NotJudged."""
 
-    async def __call__(self, pictures: Sequence[Seen]) -> Sequence[Scores]: ...
+    async def __call__(self, pictures: Sequence[Seen]) -> Sequence[Mapping[Category, float]]: ...
 
 
 class Asked(Protocol):
@@ -154,7 +154,7 @@ class Policy:
         if self._images is None or self._picture_judge is None:
             raise NotJudged
         scores = await self._picture_judge(pictures)
-        return [_read(cast(Iterable[Said], its.items()), self._images) for its in scores]
+        return [_read(its.items(), self._images) for its in scores]
 
 
 def policy_of(

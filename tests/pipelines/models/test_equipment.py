@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipelines.content import Classifier
 from pipelines.messages import Begin
 from pipelines.models.equipment import BESIDE, bytes_taken
 from pipelines.models.residence import Residence
-from pipelines.questions import Equip, Viewer
+from pipelines.questions import Equip
 from pipelines.worker import _own_device
 from tests.tiny_writer import writer
 
@@ -40,7 +41,7 @@ def test_all_of_its_models_in_the_width_of_the_device(folder: Path) -> None:
 
 
 def test_a_viewer_in_full_width(folder: Path) -> None:
-    equip = Equip("cuda:0", viewer=Viewer(folder, {}))
+    equip = Equip("cuda:0", viewer=Classifier("it", folder, {}))
     assert bytes_taken(equip, "cuda:0") == BESIDE + 4 * weights(folder)
     assert bytes_taken(equip, "cuda:1") == 0
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import pytest
 import yaml
 
-from pipelines.questions import Answer, Equip, Judge, Judged, Look, Question, Seen, Viewer
+from pipelines.content import Classifier
+from pipelines.questions import Answer, Equip, Judge, Judged, Look, Looked, Question, Seen
 from pipelines.registry import Registry
 from server.config import Config
 from server.fleet.aide import PROMPTS, Aide, NoAnswer, equipment
@@ -187,12 +188,12 @@ def test_an_aide_has_the_classifier_of_images_too(tmp_path: Path, config: Config
     folder = redness(tmp_path / "judge")
     found = equipment(config, Registry(weights, tmp_path))
     assert found and (found.device, found.judges) == ("cpu", {})
-    assert found.viewer == Viewer(folder, {RED: "sexual"})
+    assert found.viewer and found.viewer.folder == folder
 
 
 def test_a_real_aide_looks(tmp_path: Path) -> None:
     async def story() -> None:
-        viewer = Viewer(redness(tmp_path), {RED: "sexual"})
+        viewer = Classifier("it", redness(tmp_path), {RED: "sexual"})
         aide = Aide(Equip("cpu", viewer=viewer, threads=1))
         aide.start()
         try:
@@ -215,7 +216,7 @@ def test_pictures_of_several_who_ask_are_looked_at_in_turn() -> None:
         async def ask(self, question: Look, within_s: float) -> Answer:
             self.seen.append(question.picture.width)
             await asyncio.sleep(0)
-            return Judged(({"sexual": question.picture.width / 10},))
+            return Looked({"sexual": question.picture.width / 10})
 
     async def story() -> None:
         judge = PictureJudge(Aide())  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from openai.types import Moderation
 from starlette.testclient import TestClient
 
 from pipelines.content import CATEGORIES
-from pipelines.questions import Answer, Judged, Look
+from pipelines.questions import Answer, Look, Looked
 from pipelines.registry import Registry
 from server.answering import viewing
 from server.app import create_app
@@ -196,7 +196,7 @@ class FakeAide:
         except asyncio.CancelledError:
             self.taken_back += 1
             raise
-        return Judged(({"sexual": 0.0},))
+        return Looked({"sexual": 0.0})
 
 
 @pytest.fixture
