@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from pipelines.core import ModelUnavailable
 from pipelines.models.footprints import Parts, size_of
 from pipelines.models.room import Room
-from pipelines.scheduling.trouble import forget_frames, require_device
+from pipelines.scheduling.trouble import forget_frames, is_out_of_memory, require_device
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ class Pool(Generic[R]):
         self._asked: set[str] = set()
         """Those of them that were asked for since the last `make_way`: somebody waits for them."""
         self._leaving: frozenset[str] = frozenset()
+        self._cramped: set[str] = set()
+        """Those for which there was less memory than there should be: all others give way."""
         self._coming: _Coming[R] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
         self.evictions = 0
@@ -126,8 +128,10 @@ class Pool(Generic[R]):
         self._coming = None
         self._room.remove(model)
         if (error := future.exception()) is not None:
-            self._failed[model] = _why(model, error)
+            if not self._tried_again(model, error):
+                self._failed[model] = _why(model, error)
             return
+        self._cramped.discard(model)
         try:
             self._take_in(model, future.result())
         except ModelUnavailable as unfit:
@@ -147,7 +151,7 @@ class Pool(Generic[R]):
             return
         model = next((each for each in self._wanted if not self._has(each)), None)
         parts = self._wanted[model] if model else {}
-        leaving = self._room.in_the_way(parts, keep={model} if model else ())
+        leaving = self._in_the_way(model, parts)
         self._leaving = frozenset(leaving)
         waiting = {m: parts for m, parts in self._wanted.items() if not self._has(m)}
         if len(waiting) < len(self._wanted):
@@ -225,6 +229,22 @@ class Pool(Generic[R]):
         self._require_fitting(model, loaded.parts)
         self._models[model] = loaded
         self._room.add(model, loaded.parts)
+
+    def _in_the_way(self, model: str | None, parts: Parts) -> list[str]:
+        if model in self._cramped and model not in self._models:
+            return self.resident
+        return self._room.in_the_way(parts, keep={model} if model else ())
+
+    def _tried_again(self, model: str, error: BaseException) -> bool:
+        """Whether a model that could not be loaded will be again, when it has the device for
+        itself: others than these models may use it."""
+        if model in self._cramped or not self._models or not is_out_of_memory(error):
+            self._cramped.discard(model)
+            return False
+        log.warning("loading %s ran out of memory: all others give way", model)
+        self._cramped.add(model)
+        forget_frames(error)
+        return True
 
     def _give_up(self, models: Iterable[str]) -> list[R]:
         given_up = []

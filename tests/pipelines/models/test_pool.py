@@ -214,6 +214,40 @@ def test_out_of_memory_gives_up_all_that_is_idle(pools: Pools) -> None:
     assert pool.evict(keep={"b"}) == []
 
 
+def test_a_load_that_runs_out_of_memory_is_tried_once_more_with_all_others_gone(
+    pools: Pools,
+) -> None:
+    """Somebody else may have taken of the device what there should be by its budget."""
+    there = 40
+
+    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
+        loaded = pools.load(model, given_up, tell)
+        stays = sum(SIZES[it] for it in pool.resident)
+        if stays + SIZES[model] > there:
+            raise MemoryError
+        return loaded
+
+    pool = pools.pool(load)
+    pools.until(pool, "a")
+    for _ in range(3):
+        pool.land()
+        assert pool.get("b") is None
+        pool.make_way(busy={"a"})
+        pools.changed.wait(0.05)
+    assert pool.resident == ["a"], "it is busy"
+    assert pools.until(pool, "b").name == "b"
+    assert (pools.loads, pools.given_up[-1]) == (["a", "b", "b"], ["a"])
+    assert (pool.resident, pool.used) == (["b"], 40)
+    there = 39
+    with pytest.raises(ModelUnavailable, match="'a' could not be loaded"):
+        pools.until(pool, "a")
+    assert pools.loads[3:] == ["a", "a"]
+    there = 80
+    assert pools.until(pool, "a").name == "a"
+    assert pools.until(pool, "b").name == "b"
+    assert pool.resident == ["a", "b"], "what was cramped once need not be again"
+
+
 class Besides:
     """Ten bytes each of what lies beside models, the first of which are in use."""
 
