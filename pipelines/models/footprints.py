@@ -6,7 +6,7 @@ whether they are alike is for `components` to say.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 from pipelines.definitions import SINGLE
 from pipelines.lanes.joins import DENOISERS
+from pipelines.models.headers import tensors
+from pipelines.models.insides import denoiser_of, inside, is_whole
 from pipelines.models.quantizations import QUANTIZATIONS, quantized_size
 from pipelines.registry import ModelSpec
 from pipelines.weights.layout import INDEX, components, needed, needed_of_one, variant_of
@@ -26,13 +28,6 @@ _STORED = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1},
     **{"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1},
 }
-_AUTOENCODERS = ("first_stage_model.", "vae.")
-"""How the names of an autoencoder's tensors begin in a single file."""
-_TEXTS = {
-    "CLIP": ("cond_stage_model.", "conditioner.", "text_encoders.clip_"),
-    "T5": ("text_encoders.t5xxl.",),
-}
-"""How those of text encoders do, by how their classes' names begin."""
 _NEVER_LACKING = frozenset({*DENOISERS, "vae", "safety_checker"})
 """What is in a whole checkpoint, or that diffusers does without."""
 _WIDE = ".wo.weight"
@@ -75,21 +70,25 @@ def _of_file(spec: ModelSpec, file: Path) -> dict[str, Component]:
         return {"": mine}
     config = Path(spec.config)
     if is_whole(file):
-        return {"": mine} | _lacking(file, config, _of_folder(spec, config))
+        return _of_whole(spec, file, config)
     mine = replace(mine, name=f"{file}@{config}:{spec.dtype}")
     return _of_folder(spec, config) | {denoiser_of(config): mine}
 
 
-def _lacking(file: Path, config: Path, beside: Mapping[str, Component]) -> dict[str, Component]:
-    """Of a folder's components, what a whole checkpoint has not: often a T5."""
-    kinds = components(json.loads((config / INDEX).read_bytes()))
-    names = _header(file).keys()
-    has = {mark for mark, begins in _TEXTS.items() if any(it.startswith(begins) for it in names)}
-    return {
+def _of_whole(spec: ModelSpec, file: Path, config: Path) -> dict[str, Component]:
+    """What is in a checkpoint, and of a folder what the checkpoint has not: often a T5."""
+    found = {}
+    for name, there in inside(file, config).items():
+        dtype = _dtype(config / name, spec.dtype)
+        sizes = [_tensor(*it, dtype) for it in there]
+        label = f"{file}#{name}@{config}:{spec.dtype}"
+        found[name] = Component(label, (file,), sum(sizes), max(sizes))
+    lacking = {
         name: replace(it, quantized={})
-        for name, it in beside.items()
-        if name not in _NEVER_LACKING and not kinds[name][1].startswith(tuple(has))
+        for name, it in _of_folder(spec, config).items()
+        if name not in {*found, *_NEVER_LACKING}
     }
+    return found | lacking
 
 
 def _of_folder(spec: ModelSpec, folder: Path) -> dict[str, Component]:
@@ -122,7 +121,7 @@ def _component(label: str, files: list[Path], dtype: str, may: bool) -> Componen
 
 def _saved(kind: str, file: Path, dtype: str) -> int:
     """The bytes that a file's tensors do not take when they are quantized."""
-    found = ((name, it) for name, it in _tensors(file) if it["dtype"][0] in "FB")
+    found = ((name, it) for name, it in tensors(file) if it["dtype"][0] in "FB")
     saved = 0
     for name, it in found:
         size = _tensor(name, it, dtype)
@@ -147,25 +146,9 @@ def size_of_lora(file: Path, each: int) -> int:
     for each: up to four, for query, key, value and what follows. Raises OSError, and ValueError or
     KeyError for what is no such file.
     """
-    told = {name: prod(it["shape"]) for name, it in _tensors(file)}
+    told = {name: prod(it["shape"]) for name, it in tensors(file)}
     ours = all(".lora_A." in name or ".lora_B." in name for name in told)
     return int(each * sum(told.values()) * (1 if ours else _SPLIT))
-
-
-def is_whole(file: Path) -> bool:
-    """Whether a single file has more than a denoiser; told by its header. Raises OSError and
-    ValueError."""
-    return file.suffix == ".safetensors" and any(
-        name.startswith(_AUTOENCODERS) for name in _header(file)
-    )
-
-
-def denoiser_of(folder: Path) -> str:
-    """The component of a pipeline's folder that is its denoiser. Raises OSError and ValueError."""
-    found = DENOISERS & components(json.loads((folder / INDEX).read_bytes())).keys()
-    if not found:
-        raise ValueError(f"{folder / INDEX} names no denoiser")
-    return min(found)
 
 
 def size_of(*several: Parts) -> int:
@@ -200,7 +183,7 @@ def _sizes(files: list[Path], dtype: str) -> list[int]:
 
 def _sizes_in(file: Path, dtype: str) -> list[int]:
     if file.suffix == ".safetensors":
-        return [_tensor(name, told, dtype) for name, told in _tensors(file)]
+        return [_tensor(name, told, dtype) for name, told in tensors(file)]
     return [file.stat().st_size]  # GGUF stays as it is stored
 
 
@@ -210,21 +193,6 @@ def _tensor(name: str, told: Mapping[str, Any], dtype: str) -> int:
         dtype = "float32"
     each = BYTES[dtype] if stored[0] in "FB" and stored != "BOOL" else _STORED.get(stored, 1)
     return int(each * prod(told["shape"]))
-
-
-def _tensors(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from (it for it in _header(file).items() if it[0] != "__metadata__")
-
-
-def _header(file: Path) -> Mapping[str, Any]:
-    with file.open("rb") as source:
-        length = int.from_bytes(source.read(8), "little")
-        if length > file.stat().st_size:
-            raise ValueError(f"{file} is not a safetensors file, whatever its name says")
-        told = json.loads(source.read(length))
-    if not isinstance(told, dict):
-        raise ValueError(f"{file} is not a safetensors file, whatever its name says")
-    return told
 
 
 def _look(file: Path) -> tuple[str, int, str]:

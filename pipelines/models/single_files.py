@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pipelines.models.footprints import denoiser_of, is_whole
+from pipelines.models.insides import denoiser_of, is_whole
 from pipelines.models.quantizing import quantized
 from pipelines.weights.layout import components, variant_of
 from pipelines.weights.manifest import WeightsError, files_of

@@ -16,7 +16,7 @@ from pipelines.models.keeping import CHUNK, Keeper, Ways, keeper, pack
 from pipelines.models.quantizing import weigh
 from pipelines.models.residence import Residence
 from pipelines.registry import Registry
-from tests import tiny_loras
+from tests import tiny_files, tiny_loras
 from tests.pipelines.conftest import Rig
 from tests.pipelines.models.test_residence import Box, Pipe, a_job, models, size_of, twins
 
@@ -149,6 +149,21 @@ def test_three_models_where_two_fit(
         job = a_job(model, f"{number}", seed=number)
         rig.run(job)
         assert abs(box.pixels(job.id) - rig.pixels(job).ravel()).max() <= 1
+
+
+def test_a_whole_checkpoint_comes_back_too(tiny_registry: Registry, tmp_path: Path) -> None:
+    folder = tiny_registry.path("sd")
+    file = tiny_files.build_checkpoint(folder, tmp_path / "one.safetensors")
+    one = tiny_registry.models["sd"].model_copy(update={"config": str(folder)}), file
+    two = models(tiny_registry, "flux") | {"one": one}
+    budget = max(size_of(Box(two, 0).residence.footprint(model)) for model in two) + 2048
+    box = KeepingBox(two, budget)
+    box.run([a_job("one", "a")])
+    box.run([a_job("flux", "b")])
+    assert len(box.kept._kept) == 3, "unet, vae and text encoder"
+    box.run([a_job("one", "c")])
+    assert box.ends.back > 0
+    assert (box.pixels("c") == box.pixels("a")).all()
 
 
 def test_what_is_shared_is_not_taken_from_those_who_stay(twins: dict) -> None:

@@ -18,7 +18,8 @@ from transformers import CLIPImageProcessorPil
 from pipelines.core import Job
 from pipelines.lanes.memory import Memory
 from pipelines.messages import Begin
-from pipelines.models.footprints import components_of, is_whole
+from pipelines.models.footprints import components_of
+from pipelines.models.insides import is_whole
 from pipelines.models.loader import Resident, load
 from pipelines.models.residence import Residence
 from pipelines.registry import ModelSpec, Registry, RegistryError
@@ -210,6 +211,39 @@ def test_what_a_whole_checkpoint_lacks_counts_and_is_shared(
     rig, job = Rig({"flux": lacking}), jobs("flux")[0]
     rig.run(job)
     assert np.abs(rig.pixels(job) - plain(job)).max() <= 1
+
+
+def test_two_models_of_one_checkpoint_have_its_weights_in_memory_once(
+    tiny_registry: Registry, tmp_path: Path
+) -> None:
+    config = tiny_registry.path("sd")
+    file = tiny_files.build_checkpoint(config, tmp_path / "one.safetensors")
+    one, other = spec(config=str(config)), spec(config=str(config), memory=2.0)
+    narrow = spec(config=str(config), dtype="bfloat16")
+    models = {"one": (one, file), "other": (other, file), "narrow": (narrow, file)}
+    residence = Residence(Begin("cpu", models, [], 1))
+    loaded = {id: residence.load(id, [], lambda fraction: None) for id in models}
+    for name in ("unet", "vae", "text_encoder"):
+        module = loaded["one"].pipe.components[name]
+        assert loaded["other"].pipe.components[name] is module
+        assert loaded["narrow"].pipe.components[name] is not module
+    predicted, measured = residence.footprint("other"), loaded["other"].parts
+    assert measured.keys() == predicted.keys() == loaded["one"].parts.keys()
+    assert all(abs(measured[part] - size) < 2048 for part, size in predicted.items())
+    assert measured.keys().isdisjoint(loaded["narrow"].parts)
+
+
+@pytest.mark.parametrize("way", ["text", "group"])
+def test_a_whole_checkpoint_is_streamed(
+    way: str, tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
+) -> None:
+    config = str(tiny_registry.path("sd"))
+    file = tiny_files.build_checkpoint(tiny_registry.path("sd"), tmp_path / "one.safetensors")
+    models = {it: (spec(config=config, offload=it), file) for it in ("none", way)}
+    residence = Residence(Begin("cpu", models, [], 1))
+    assert_same(residence.load(way, [], lambda fraction: None), "sd", jobs, plain)
+    whole, streamed = (sum(residence.footprint(it).values()) for it in ("none", way))
+    assert streamed < whole * {"text": 1, "group": 0.5}[way]
 
 
 def test_what_a_whole_checkpoint_lacks_is_not_quantized(
