@@ -9,6 +9,7 @@ from operator import itemgetter
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -106,7 +107,7 @@ def _kept(registry: Registry, model: str, memory: float, aside: int) -> tuple[st
         if prior != model:  # what reads pictures for it is beside it in memory
             aside += sum(it.size for it in components_of(spec, registry.path(prior)).values())
     except _UNREADABLE as error:
-        return "", f"cannot be read: {error}"
+        return "", escape(f"cannot be read: {error}")
     whole = plan("none", components, 0).size / 1e9
     budgets = [memory * size * 2**30 - aside for size in CARDS_GB]
     plans = [plan(spec.offload, components, it, spec.quantization, able()) for it in budgets]

@@ -135,3 +135,13 @@ def test_what_reads_pictures_for_a_model_is_beside_it(weights: Path, tmp_path: P
     names, *_, ways = [list(column.cells) for column in table.columns]
     told = dict(zip(names, ways, strict=True))
     assert told["large"] == "8 to 16 GB: no\n24 to 32 GB: group\n48 GB: text\n80 to 141 GB: none"
+
+
+def test_what_cannot_be_read_is_told_as_it_is(tmp_path: Path) -> None:
+    write_model(tmp_path / "large [x]", {"transformer": 24 * GB})
+    header = tmp_path / "large [x]" / "transformer" / "diffusion_pytorch_model.safetensors"
+    header.write_bytes(b"\xff" * 20)
+    file = tmp_path / "weights.yaml"
+    file.write_text(yaml.safe_dump({"models": {"large": entry("large [x]")}}))
+    told = CliRunner().invoke(app, ["plan", "--weights", str(file)], env={"COLUMNS": "300"})
+    assert "cannot be read: " in told.output and "large [x]" in told.output
