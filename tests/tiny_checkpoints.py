@@ -83,7 +83,8 @@ def sd3(pipeline: Path, file: Path) -> Path:
 
 
 def flux(pipeline: Path, file: Path, whole: bool = False) -> Path:
-    """The transformer of a FLUX.1 in a file; or all of it, as in files for ComfyUI."""
+    """The transformer of a FLUX.1 in a file; or all of it, as in files for ComfyUI, which have a
+    T5's embeddings under one of their two names."""
     pipe = DiffusionPipeline.from_pretrained(pipeline)
     transformer = _flux(pipe.transformer.state_dict())
     if not whole:
@@ -91,10 +92,15 @@ def flux(pipeline: Path, file: Path, whole: bool = False) -> Path:
     everything = {
         **_under("model.diffusion_model.", transformer),
         **_under("text_encoders.clip_l.transformer.", _wrapped(pipe.text_encoder)),
-        **_under("text_encoders.t5xxl.transformer.", pipe.text_encoder_2.state_dict()),
+        **_under("text_encoders.t5xxl.transformer.", once(pipe.text_encoder_2.state_dict())),
         **_under("vae.", tiny_files.first_stage(pipe.vae)),
     }
     return _write(everything, file)
+
+
+def once(t5: Tensors) -> Tensors:
+    """A T5's tensors without its embeddings' second name."""
+    return {name: it for name, it in t5.items() if name != "encoder.embed_tokens.weight"}
 
 
 def _write(tensors: Tensors, file: Path) -> Path:

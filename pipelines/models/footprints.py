@@ -6,7 +6,7 @@ whether they are alike is for `components` to say.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -71,18 +71,18 @@ def _of_file(spec: ModelSpec, file: Path) -> dict[str, Component]:
     config = Path(spec.config)
     if is_whole(file):
         return _of_whole(spec, file, config)
-    mine = replace(mine, name=f"{file}@{config}:{spec.dtype}")
-    return _of_folder(spec, config) | {denoiser_of(config): mine}
+    denoiser = denoiser_of(config)
+    label, files = _in_a_file(spec, file, config, denoiser)
+    return _of_folder(spec, config) | {denoiser: replace(mine, name=label, files=files)}
 
 
 def _of_whole(spec: ModelSpec, file: Path, config: Path) -> dict[str, Component]:
     """What is in a checkpoint, and of a folder what the checkpoint has not: often a T5."""
     found = {}
     for name, there in inside(file, config).items():
-        dtype = _dtype(config / name, spec.dtype)
-        sizes = [_tensor(*it, dtype) for it in there]
-        label = f"{file}#{name}@{config}:{spec.dtype}"
-        found[name] = Component(label, (file,), sum(sizes), max(sizes))
+        sizes = [_tensor(*it, _dtype(config / name, spec.dtype)) for it in there]
+        label, files = _in_a_file(spec, file, config, name)
+        found[name] = Component(label, files, sum(sizes), max(sizes))
     lacking = {
         name: replace(it, quantized={})
         for name, it in _of_folder(spec, config).items()
@@ -91,15 +91,29 @@ def _of_whole(spec: ModelSpec, file: Path, config: Path) -> dict[str, Component]
     return found | lacking
 
 
+def _in_a_file(
+    spec: ModelSpec, file: Path, config: Path, name: str
+) -> tuple[str, tuple[Path, ...]]:
+    """What a component of a single file is called, and the files that it is read from."""
+    kinds = components(json.loads((config / INDEX).read_bytes()))
+    files = (file, config / name / "config.json")
+    return _label(kinds[name], (name, spec.dtype), files), files
+
+
+def _label(kind: tuple[str, str], told: Iterable[str], files: Iterable[Path]) -> str:
+    """Of a component, by its library and class, how it is read, and what its files look like."""
+    looks = repr((*kind, *told, *(_look(file) for file in files)))
+    digest = hashlib.blake2b(looks.encode(), digest_size=12).hexdigest()
+    return f"{kind[1]}@{digest}"
+
+
 def _of_folder(spec: ModelSpec, folder: Path) -> dict[str, Component]:
     kinds = components(json.loads((folder / INDEX).read_bytes()))
     found = {}
     for name, files in _files(folder).items():
         if any(file.suffix == ".safetensors" for file in files):
             dtype = _dtype(folder / name, spec.dtype)
-            told = (*kinds[name], spec.dtype, *(_look(file) for file in files))
-            digest = hashlib.blake2b(repr(told).encode(), digest_size=12).hexdigest()
-            label = f"{kinds[name][1]}@{digest}"
+            label = _label(kinds[name], (spec.dtype,), files)
             found[name] = _component(label, files, dtype, _may_be_quantized(name, kinds[name][1]))
     return found
 

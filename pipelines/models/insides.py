@@ -4,7 +4,6 @@ Knows how model sites name them, in the layouts that diffusers reads; not how la
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +11,10 @@ from pipelines.lanes.joins import DENOISERS
 from pipelines.models.headers import Told, tensors
 from pipelines.weights.layout import INDEX, components
 
+_DENOISER = "model.diffusion_model."
+"""How the names of a denoiser's tensors begin."""
 _AUTOENCODERS = ("first_stage_model.", "vae.")
-"""How the names of an autoencoder's tensors begin."""
+"""How an autoencoder's do."""
 _TEXTS = {
     "CLIPText": (
         "cond_stage_model.",
@@ -24,9 +25,7 @@ _TEXTS = {
     ),
     "T5": ("text_encoders.t5xxl.",),
 }
-"""How those of text encoders do, the first one's first, by how their classes' names begin."""
-_UNREAD = ("model_ema.",)
-"""How those do that diffusers leaves in the file."""
+"""How text encoders' do, the first one's first, by how their classes' names begin."""
 
 
 def is_whole(file: Path) -> bool:
@@ -45,17 +44,16 @@ def denoiser_of(config: Path) -> str:
 
 
 def inside(file: Path, config: Path) -> Mapping[str, list[Told]]:
-    """A whole checkpoint's tensors by component; what is of no other is the denoiser's.
+    """A whole checkpoint's tensors by component; those that no component has are left out.
 
     `config`: the folder of a pipeline like that in the file. Raises OSError and ValueError.
     """
-    there = [it for it in tensors(file) if not it[0].startswith(_UNREAD)]
-    owners = dict.fromkeys(_AUTOENCODERS, "vae") | _text_encoders(there, _kinds(config))
-    denoiser = denoiser_of(config)
-    found: dict[str, list[Told]] = defaultdict(list)
-    for it in there:
-        owner = (of for begins, of in owners.items() if it[0].startswith(begins))
-        found[next(owner, denoiser)].append(it)
+    there = list(tensors(file))
+    owners = {_DENOISER: denoiser_of(config), **dict.fromkeys(_AUTOENCODERS, "vae")}
+    found: dict[str, list[Told]] = {}
+    for begins, owner in (owners | _text_encoders(there, _kinds(config))).items():
+        if its := [it for it in there if it[0].startswith(begins)]:
+            found.setdefault(owner, []).extend(its)
     return found
 
 

@@ -84,6 +84,8 @@ class Pool(Generic[R]):
         self._leaving: frozenset[str] = frozenset()
         self._cramped: set[str] = set()
         """Those for which there was less memory than there should be: all others give way."""
+        self._hopeless: set[str] = set()
+        """Those for which there was too little even so."""
         self._coming: _Coming[R] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
         self.evictions = 0
@@ -132,6 +134,7 @@ class Pool(Generic[R]):
                 self._failed[model] = _why(model, error)
             return
         self._cramped.discard(model)
+        self._hopeless.discard(model)
         try:
             self._take_in(model, future.result())
         except ModelUnavailable as unfit:
@@ -147,6 +150,7 @@ class Pool(Generic[R]):
         self._leaving = frozenset()
         self._wanted = {m: parts for m, parts in self._wanted.items() if m in self._asked}
         self._asked.clear()
+        self._cramped &= {*self._wanted, *self.loading}
         if self._coming is not None:
             return
         model = next((each for each in self._wanted if not self._has(each)), None)
@@ -238,8 +242,12 @@ class Pool(Generic[R]):
     def _tried_again(self, model: str, error: BaseException) -> bool:
         """Whether a model that could not be loaded will be again, when it has the device for
         itself: others than these models may use it."""
-        if model in self._cramped or not self._models or not is_out_of_memory(error):
-            self._cramped.discard(model)
+        require_device(error)
+        if not is_out_of_memory(error):
+            return False
+        if model in self._cramped:
+            self._hopeless.add(model)
+        if model in self._hopeless or not self._models:
             return False
         log.warning("loading %s ran out of memory: all others give way", model)
         self._cramped.add(model)

@@ -5,12 +5,13 @@ Knows how diffusers reads such files; no family by name, and no device.
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipelines.models.insides import denoiser_of, is_whole
+from pipelines.models.insides import denoiser_of, inside, is_whole
 from pipelines.models.quantizing import quantized
 from pipelines.weights.layout import components, variant_of
 from pipelines.weights.manifest import WeightsError, files_of
@@ -53,7 +54,9 @@ def read_file(
     kind = getattr(diffusers, index["_class_name"] if name == "auto" else name)
     told = {"dtype": dtype, "local_files_only": True}
     if is_whole(file):
-        return _at_rest(kind.from_single_file(str(file), config=str(config), **told, **known))
+        there = {**known, **_read_lacking(file, config, dtype, known)}
+        pipe = kind.from_single_file(str(file), config=str(config), **told, **there)
+        return _finished(pipe, known)
     denoiser = denoiser_of(config)
     module = known.get(denoiser) or _read_denoiser(file, config, denoiser, dtype)
     return kind.from_pretrained(
@@ -67,11 +70,35 @@ def read_file(
     )
 
 
-def _at_rest(pipe: Any) -> Any:
-    """diffusers reads a T5 as one that is about to be trained, which forgets at random."""
-    for module in pipe.components.values():
-        if isinstance(module, torch.nn.Module):
+def _read_lacking(
+    file: Path, config: Path, dtype: torch.dtype, known: Mapping[str, torch.nn.Module]
+) -> dict[str, Any]:
+    """The text encoders that a checkpoint lacks: diffusers finds none that transformers saved."""
+    there = {*known, *inside(file, config)}
+    return {
+        name: getattr(import_module(library), kind).from_pretrained(
+            config,
+            subfolder=name,
+            variant=variant_of(config),
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        for name, (library, kind) in components(read_index(config)).items()
+        if name.startswith("text_encoder") and name not in there
+    }
+
+
+def _finished(pipe: Any, known: Mapping[str, Any]) -> Any:
+    """diffusers reads a T5 as one that is about to be trained, which forgets at random; and leaves
+    one of its embeddings' two names empty, where a file has them under the other."""
+    from transformers import PreTrainedModel
+
+    for name, module in pipe.components.items():
+        if isinstance(module, torch.nn.Module) and name not in known:
             module.eval()
+            if isinstance(module, PreTrainedModel):
+                module.tie_weights()
     return pipe
 
 

@@ -248,6 +248,64 @@ def test_a_load_that_runs_out_of_memory_is_tried_once_more_with_all_others_gone(
     assert pool.resident == ["a", "b"], "what was cramped once need not be again"
 
 
+def test_a_model_that_is_too_large_even_alone_has_others_give_way_once(pools: Pools) -> None:
+    fits = False
+
+    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
+        loaded = pools.load(model, given_up, tell)
+        if model == "b" and not fits:
+            raise MemoryError
+        return loaded
+
+    pool = pools.pool(load)
+    for _ in range(4):
+        pools.until(pool, "a")
+        with pytest.raises(ModelUnavailable):
+            pools.until(pool, "b")
+    assert pool.evictions == 1
+    fits = True
+    pools.until(pool, "a")
+    assert pools.until(pool, "b").name == "b"
+    assert pool.resident == ["a", "b"]
+
+
+def test_what_nobody_waits_for_any_more_is_not_tried_again(pools: Pools) -> None:
+    fits = False
+
+    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
+        loaded = pools.load(model, given_up, tell)
+        if model == "b" and not fits:
+            raise MemoryError
+        return loaded
+
+    pool = pools.pool(load)
+    pools.until(pool, "a")
+    pool.get("b")
+    pool.make_way(())
+    while pool.loading:
+        pool.land()
+    pool.make_way(())
+    fits = True
+    pools.until(pool, "b")
+    assert pool.resident == ["a", "b"] and pool.evictions == 0
+
+
+def test_a_device_that_is_lost_for_want_of_memory_is_lost(pools: Pools) -> None:
+    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
+        if model == "a":
+            return pools.load(model, given_up, tell)
+        try:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        except RuntimeError as error:
+            raise MemoryError from error
+
+    pool = pools.pool(load)
+    pools.until(pool, "a")
+    with pytest.raises(DeviceLost):
+        pools.until(pool, "b")
+    assert pool.resident == ["a"]
+
+
 class Besides:
     """Ten bytes each of what lies beside models, the first of which are in use."""
 

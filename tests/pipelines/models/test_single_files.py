@@ -1,5 +1,6 @@
 """One file, and a folder for the rest: the same images as of the folder that it was made of."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -192,25 +193,47 @@ def test_what_it_takes_and_what_it_shares(tiny_registry: Registry, tmp_path: Pat
     assert len(one.parts.keys() - flux.parts.keys()) == 1
 
 
+@pytest.mark.parametrize("order", [["one"], ["one", "flux"], ["flux", "one"]])
 def test_what_a_whole_checkpoint_lacks_counts_and_is_shared(
-    narrow: None, tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
-) -> None:
+    order: list[str], narrow: None, tiny_registry: Registry, tmp_path: Path, jobs: Jobs,
+    plain: Plain,
+) -> None:  # fmt: skip
     base = tiny_registry.models["flux"], tiny_registry.path("flux")
     file = tiny_checkpoints.flux(base[1], tmp_path / "one.safetensors", whole=True)
-    weights = load_file(file)
-    save_file({name: it for name, it in weights.items() if "t5xxl" not in name}, file)
+    without(file, "t5xxl")
     one = spec(config=str(base[1])), file
     residence = Residence(Begin("cpu", {"flux": base, "one": one}, [], 1))
-    flux = residence.load("flux", [], lambda fraction: None)
-    lacking = residence.load("one", [], lambda fraction: None)
-    assert lacking.pipe.text_encoder_2 is flux.pipe.text_encoder_2
-    assert lacking.pipe.text_encoder is not flux.pipe.text_encoder
+    resident = {id: residence.load(id, [], lambda fraction: None) for id in order}
+    lacking = resident["one"]
     predicted, measured = residence.footprint("one"), lacking.parts
     assert abs(sum(predicted.values()) - sum(measured.values())) < 2048
-    assert len(predicted.keys() & flux.parts.keys()) == 1
+    if "flux" in order:
+        flux = resident["flux"]
+        assert lacking.pipe.text_encoder_2 is flux.pipe.text_encoder_2
+        assert lacking.pipe.text_encoder is not flux.pipe.text_encoder
+        assert len(predicted.keys() & flux.parts.keys()) == 1
     rig, job = Rig({"flux": lacking}), jobs("flux")[0]
     rig.run(job)
     assert np.abs(rig.pixels(job) - plain(job)).max() <= 1
+
+
+def without(file: Path, *marks: str) -> None:
+    """Write a file anew without the tensors whose names have one of these in them."""
+    left = {k: it for k, it in load_file(file).items() if not any(mark in k for mark in marks)}
+    save_file(left, file)
+
+
+@pytest.mark.parametrize("lacks", ["t5xxl", "text_encoders"])
+def test_an_sd3_as_it_is_mostly_offered(lacks: str, tmp_path: Path, jobs: Jobs) -> None:
+    folder = tiny_checkpoints.build_sd3(tmp_path / "sd3")
+    file = tiny_checkpoints.sd3(folder, tmp_path / "one.safetensors")
+    without(file, lacks)
+    truth = Rig({"sd3": load(spec(), folder, "cpu", Memory(2**20))})
+    rig = Rig({"sd3": load(spec(config=str(folder)), file, "cpu", Memory(2**20))})
+    job = jobs("sd3")[0]
+    for each in (truth, rig):
+        each.run(job)
+    assert np.abs(rig.pixels(job) - truth.pixels(job)).max() <= 1
 
 
 def test_two_models_of_one_checkpoint_have_its_weights_in_memory_once(
@@ -233,6 +256,40 @@ def test_two_models_of_one_checkpoint_have_its_weights_in_memory_once(
     assert measured.keys().isdisjoint(loaded["narrow"].parts)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_is_known_by_its_content(
+    whole: bool, tiny_registry: Registry, tmp_path: Path
+) -> None:
+    """Not by where it lies: as a folder is."""
+    config = shutil.copytree(tiny_registry.path("sd"), tmp_path / "config")
+    build = tiny_files.build_checkpoint if whole else tiny_files.build_denoiser
+    file = build(config, tmp_path / "one.safetensors")
+    ids = ("one", "copy", "edited", "replaced", "again")
+    (tmp_path / "elsewhere").mkdir()
+    copy = shutil.copy(file, tmp_path / "elsewhere")
+    models = {id: (spec(config=str(config)), file) for id in ids} | {
+        "copy": (spec(config=str(config)), Path(copy))
+    }
+    residence = Residence(Begin("cpu", models, [], 1))
+
+    def unet(id: str) -> torch.nn.Module:
+        resident.append(residence.load(id, [], lambda fraction: None))
+        return resident[-1].pipe.unet
+
+    resident: list[Resident] = []
+    first = unet("one")
+    assert unet("copy") is first
+    told = config / "unet" / "config.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | {"sample_size": 99}))
+    edited = unet("edited")
+    assert edited is not first and edited.config["sample_size"] == 99
+    save_file({k: it * 1.01 for k, it in load_file(file).items()}, tmp_path / "new")
+    (tmp_path / "new").replace(file)
+    replaced = unet("replaced")
+    assert replaced is not edited and not torch.equal(replaced.conv_in.bias, edited.conv_in.bias)
+    assert unet("again") is replaced
+
+
 @pytest.mark.parametrize("way", ["text", "group"])
 def test_a_whole_checkpoint_is_streamed(
     way: str, tiny_registry: Registry, tmp_path: Path, jobs: Jobs, plain: Plain
@@ -252,7 +309,7 @@ def test_what_a_whole_checkpoint_lacks_is_not_quantized(
     """diffusers quantizes folders alone."""
     folder = tiny_registry.path("flux")
     file = tiny_checkpoints.flux(folder, tmp_path / "one.safetensors", whole=True)
-    save_file({k: it for k, it in load_file(file).items() if "t5xxl" not in k}, file)
+    without(file, "t5xxl")
     assert components_of(spec(), folder)["text_encoder_2"].quantized
     lacking = components_of(spec(config=str(folder)), file)["text_encoder_2"]
     assert lacking.quantized == {}
