@@ -70,8 +70,7 @@ _ATTRIBUTES: Mapping[str, Callable[[str], Any]] = {
     "admin": lambda text: {"true": True, "false": False}[text],
     "policy": str,
 }
-_ATTRIBUTE = re.compile(r"(?<=[^\s:])\s+([\w-]+)=(\S*)$")
-"""What stands behind a name and a colon is a key, and may end in `=` itself."""
+_ATTRIBUTE = re.compile(r"\s+([\w-]+)=(\S*)$")
 
 
 def split_attributes(text: str) -> tuple[str, dict[str, Any]]:
@@ -79,13 +78,16 @@ def split_attributes(text: str) -> tuple[str, dict[str, Any]]:
     attributes: dict[str, Any] = {}
     while found := _ATTRIBUTE.search(text):
         name, value = found.groups()
+        before = text[: found.start()]
         if name not in _ATTRIBUTES:
+            if before.endswith(":"):
+                break  # it is the key, which may end in `=` itself
             raise _unknown(name)
         try:
             attributes[name.replace("-", "_")] = _ATTRIBUTES[name](value)
         except (KeyError, ValueError):
             raise ConfigError(f"{name}={value} is not understood") from None
-        text = text[: found.start()]
+        text = before
     return text, attributes
 
 

@@ -74,6 +74,8 @@ def test_with_no_keys_anyone_may_ask() -> None:
         ("# nothing\n", "no key"),
         ("a key with spaces\n", "line 1"),
         ("one\n# x\nalice:\n", "line 3"),
+        ("ops: weight=2\n", "line 1: a key is"),
+        ("ops: admin=true priority=low\n", "line 1: a key is"),
         ("alice:one\nbob:one\n", "line 2.*already above"),
         ("alice:one wieght=2\n", "line 1: there is no wieght=; there are weight, "),
         ("\nalice:one weight=-1\n", "line 2: weight"),
