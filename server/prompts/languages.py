@@ -46,6 +46,8 @@ prompts, many about Essex, Giambologna and tapas, 1 is; of 35 in 14 other langua
 
 _UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI"})
 _LETTERS_A_WORD = 2
+_LOOKED_AT = 4_000
+"""So many characters of a text: a request asks several times, beside all others."""
 _LEAST_LETTERS = 4 * _LETTERS_A_WORD
 """Of a text that the classifier is asked about: shorter ones are names, and words on loan."""
 
@@ -63,13 +65,13 @@ def reads(languages: Iterable[str], text: str) -> bool:
 
 
 def likeliest(languages: Iterable[str], text: str) -> str:
-    """The one of these languages that most words of a text can be in, or else that it is likeliest
-    in; the first, if nothing tells."""
-    words, chances = _words_by_script(text), _chances(text)
+    """The one of these languages that most words of a text can be in, and that it may be in itself;
+    the first of several."""
+    words = _words_by_script(text)
 
-    def fits(language: str) -> tuple[int, float]:
+    def fits(language: str) -> tuple[int, bool]:
         letters = sum(words.get(script, 0) for script in _scripts(language))
-        return letters, chances.get(_code(language), 0.0)
+        return letters, reads((language,), text)
 
     return max(languages, key=fits)
 
@@ -84,16 +86,16 @@ def _identifier() -> LanguageIdentifier:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-@lru_cache(maxsize=16)  # a request asks several times, and a long prompt takes some ms
+@lru_cache(maxsize=16)
 def _chances(text: str) -> dict[str, float]:
     """How likely a text is in each language that the classifier knows."""
-    return dict(_identifier().rank(normalize("NFKC", text)))
+    return dict(_identifier().rank(_plain(text)))
 
 
 def _likelihood(languages: Iterable[str], text: str) -> float:
     """Of a text's being in one of these languages, if it is in one of them or a widespread one."""
     chances = _chances(text)
-    known = {_code(language) for language in languages}
+    known = set(languages)
     if not known <= chances.keys():
         return 1.0  # the classifier cannot know
     among = sum(chances.get(language, 0.0) for language in _SPOKEN | known)
@@ -101,17 +103,19 @@ def _likelihood(languages: Iterable[str], text: str) -> float:
 
 
 def _scripts(language: str) -> frozenset[str]:
-    return _SCRIPTS.get(_code(language), _LATIN)
+    return _SCRIPTS.get(language, _LATIN)
 
 
-def _code(language: str) -> str:
-    return language.partition("-")[0].lower()
+def _plain(text: str) -> str:
+    """The beginning of a text, without full widths and ligatures, which can be many letters."""
+    return normalize("NFKC", text[:_LOOKED_AT])[:_LOOKED_AT]
 
 
+@lru_cache(maxsize=16)
 def _words_by_script(text: str) -> Counter[str]:
     """About how many words there are in each script."""
     words: Counter[str] = Counter()
-    for script, letters in groupby(map(_script, normalize("NFKC", text))):
+    for script, letters in groupby(map(_script, _plain(text))):
         if script:
             unspaced = script in _UNSPACED
             words[script] += sum(1 for _ in letters) if unspaced else _LETTERS_A_WORD

@@ -188,10 +188,12 @@ def _bare(text: str) -> str:
 
 
 def _unfenced(text: str) -> str:
-    """What is in a fence, at the beginning or behind a label, but for what kind of text it is."""
+    """What is in a fence that begins a line, or stands behind a label, but for what kind of text it
+    is."""
     before, *inside_and_after = text.split(_FENCE, 2)
-    label = before.strip().rstrip("*")
-    if len(inside_and_after) < 2 or (label and not _LABEL.fullmatch(label)):
+    begins = before.rstrip(" \t")[-1:] in ("", "\n")
+    labelled = _LABEL.fullmatch(before.strip().rstrip("*"))
+    if len(inside_and_after) < 2 or not (begins or labelled):
         return text
     inside = inside_and_after[0]
     first, newline, rest = inside.partition("\n")

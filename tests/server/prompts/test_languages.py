@@ -82,13 +82,15 @@ def test_other_languages_are_not(prompt: str) -> None:
         (("de",), "ein großer roter Kreis auf blauem Grund", True),
         (("de",), "a large red circle on a blue background", False),
         (("en", "de"), "a large red circle on a blue background", True),
-        (("pt-BR",), "uma mulher com vestido vermelho na praia", True),
+        (("pt",), "uma mulher com vestido vermelho na praia", True),
         (("tlh",), "ein großer roter Kreis auf blauem Grund", True),  # who knows
         (("en", "ja"), "猫が窓辺で寝ている", True),
         (("en", "zh"), "красный круг", False),
         (("ru",), "красный круг", True),
         (("ru",), "a red circle", False),
-        (("zh-Hans",), "红色", True),
+        (("zh",), "红色", True),
+        (("en",), "a red circle " + "红" * 10_000, False),
+        (("en",), "a red circle " * 400 + "红" * 100_000, True),  # its beginning tells
         (("en",), "ＲＥＤ　ＣＩＲＣＬＥ", True),
     ],
 )
@@ -103,6 +105,16 @@ def test_the_likeliest_of_several() -> None:
     assert likeliest(("en", "de"), "ein großer roter Kreis auf blauem Grund") == "de"
     assert likeliest(("de", "en"), "a large red circle on a blue background") == "en"
     assert likeliest(("en", "zh"), "画 a circle with a star in it") == "en"
+    assert likeliest(("de", "en", "it"), "una donna con un vestito rosso sulla spiaggia") == "it"
+
+
+@pytest.mark.parametrize("languages", [("en", "de", "fr", "es", "it", "pt"), ("de", "en")])
+@pytest.mark.parametrize(
+    "prompt", ["cat", "logo", "art nouveau poster", "Taj Mahal", "tapas bar", "🦊🦊", ""]
+)
+def test_a_few_words_are_in_the_first_one(languages: tuple[str, ...], prompt: str) -> None:
+    """What a name sounds like would choose the language of a rewriter's answer."""
+    assert likeliest(languages, prompt) == languages[0]
 
 
 @given(st.text(max_size=60))

@@ -112,6 +112,8 @@ def test_the_length_is_what_the_model_reads_and_never_less_than_the_prompt() -> 
         "**Revised prompt:**\n```Markdown\nThree foxes.\n```",
         "Here is a description of the new image:\n```\nThree foxes.\n```",
         "Here is a revised version of your text: Three foxes.",
+        "Sure, here you go:\n```\nThree foxes.\n```",
+        "Certainly!\n\n```\nThree foxes.\n```\nEnjoy.",
         "Three foxes.\r\n\r\nNote: I kept every fact.",
         "Three foxes.\n \t\nI hope this helps!",
         "Three\x00 \n\n foxes.\ud800",
