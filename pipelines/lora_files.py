@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.functional_validators import BeforeValidator
 
-from pipelines.definitions import ModelId
+from pipelines.definitions import ModelId, Strict
 
 FOLDER = "loras"
 """Of the folder of models: where LoRAs lie."""
@@ -31,9 +31,7 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-class _Beside(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Beside(Strict):
     base: Annotated[frozenset[ModelId], BeforeValidator(_as_list)]
 
 

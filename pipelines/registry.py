@@ -3,7 +3,7 @@
 Knows files and names, not tensors: nothing heavy is imported, and no weight is read.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +16,6 @@ from pipelines.definitions import (
     SINGLE,
     SPECIALISTS,
     Definition,
-    Definitions,
     ModelId,
     RegistryError,
     Source,
@@ -38,7 +37,8 @@ __all__ = [
     "Quality",
     "Registry",
     "RegistryError",
-    "check_entry",
+    "check_references",
+    "read_spec",
 ]
 
 Level = Literal["low", "medium", "high"]
@@ -127,7 +127,7 @@ class Registry:
         """For a model that is one file, the model whose folder has what is not in it."""
         self._settle_configs()
         self._names = {id: [id] for id in self.models} | found.names
-        _check_references(found, self.models)
+        check_references(self.files, self.models)
 
     @property
     def names(self) -> list[str]:
@@ -223,35 +223,26 @@ def _spec(id: str, definition: Definition) -> ModelSpec:
         raise RegistryError("\n".join(lines)) from None
 
 
-def check_entry(file: Path, id: str) -> set[str]:
-    """The other models that an entry in a folder of its own refers to; RegistryError if it is
-    unusable."""
+def read_spec(file: Path, id: str) -> ModelSpec | None:
+    """What an entry in a folder of its own says of a model, None for another checkpoint.
+
+    Raises RegistryError if it is unusable.
+    """
     if id in OTHERS:
         check_other(file, id)
-        return set()
-    spec = _spec(id, Definition(file, read_entry(file, id)))
-    named = _specialists(spec)
-    for key in (key for key, it in named.items() if it == id):
-        _require_able(f"{file}: models.{id}.{key}", key, id, spec)
-    return set(named.values()) - {id}
+        return None
+    return _spec(id, Definition(file, read_entry(file, id)))
 
 
-def _specialists(spec: ModelSpec) -> dict[str, str]:
-    """The models that an entry names for some work, by the key."""
-    return {key: named for key in SPECIALISTS if (named := getattr(spec, key)) is not None}
-
-
-def _require_able(where: str, key: str, named: str, spec: ModelSpec) -> None:
-    if not SPECIALISTS[key] & spec.tasks:
-        raise RegistryError(f"{where}: '{named}' has no such task")
-
-
-def _check_references(found: Definitions, models: dict[str, ModelSpec]) -> None:
-    for id, spec in models.items():
-        here = f"{found.models[id].file}: models.{id}"
+def check_references(files: Mapping[str, Path], models: Mapping[str, ModelSpec]) -> None:
+    """Raise RegistryError unless each model that these files define can be called as it is, and
+    those that it names are among the models and can do what they are named for."""
+    for id, file in files.items():
         if id in RESERVED:
-            raise RegistryError(f"{here}: is the name of something else, take another id")
-        for key, named in _specialists(spec).items():
-            if named not in models:
-                raise RegistryError(f"{here}.{key}: there is no model '{named}' in models")
-            _require_able(f"{here}.{key}", key, named, models[named])
+            raise RegistryError(f"{file}: models.{id}: is the name of something else, take another")
+        for key, tasks in SPECIALISTS.items():
+            named, where = getattr(models[id], key), f"{file}: models.{id}.{key}"
+            if named is not None and named not in models:
+                raise RegistryError(f"{where}: there is no model '{named}' in models")
+            if named is not None and not tasks & models[named].tasks:
+                raise RegistryError(f"{where}: '{named}' has no such task")

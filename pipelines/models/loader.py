@@ -95,7 +95,7 @@ def load(
 def _guard(pipe: Any, names: Mapping[str, str]) -> Guard | None:
     if getattr(pipe, Guard.key, None) is None:
         return None
-    return Guard(pipe, names.get(Guard.key, Guard.key))
+    return Guard(pipe, names[Guard.key])
 
 
 def _names(spec: ModelSpec, place: Path, components: Mapping[str, Component]) -> Mapping[str, str]:

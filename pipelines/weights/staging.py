@@ -23,7 +23,6 @@ _ASIDE, _DOOMED = ".aside", ".gone"
 def staging(models_dir: Path, name: str) -> Iterator[Path]:
     """A hidden folder `.NAME.partial`, for one process at a time; it stays, to be gone on with."""
     folder = models_dir / f".{name}.partial"
-    folder.mkdir(parents=True, exist_ok=True)
     handle = _hold(folder)
     try:
         yield folder
@@ -157,9 +156,12 @@ def _delete(folder: Path) -> None:
 
 
 def _hold(folder: Path) -> int:
-    """A handle that has a folder's lock; WeightsError where another process has that, or has just
-    moved or deleted the folder."""
-    with ExitStack() as undo, suppress(BlockingIOError, FileNotFoundError):
+    """A handle that has the lock of a folder, which need not be there yet; WeightsError where
+    another process has that, or has just moved or deleted the folder."""
+    if folder.is_file():
+        raise WeightsError(f"{folder} is in the way")
+    with ExitStack() as undo, suppress(BlockingIOError, FileNotFoundError, FileExistsError):
+        folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         undo.callback(os.close, handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,14 +1,14 @@
 """A bundle that was carried in, unpacked: all of it is right, or none of it is installed."""
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pipelines.definitions import ENTRY
 from pipelines.lora_files import FOLDER as LORAS
-from pipelines.registry import RegistryError, check_entry
+from pipelines.registry import Registry, RegistryError, check_references, read_spec
 from pipelines.weights import archive
 from pipelines.weights.archive import BrokenBundle, Reader
 from pipelines.weights.bundle import Contents, PackedLora
@@ -28,13 +28,14 @@ def unbundle(
     models_dir: Path,
     begin: Begin = silently,
     *,
-    defined: Collection[str] = (),
+    registry: Registry | None = None,
     trust: str | None = None,
     wheels: Path | None = None,
 ) -> dict[str, Manifest]:
     """Verify a bundle while it is read, and install what is in it; the manifests by id.
 
-    `defined`: the models that this side has entries for, which new entries may refer to. `trust`:
+    `registry`: what this side has, to which new entries may refer, and by which some of the models
+    may be defined already. `trust`:
     a public key that must have signed. `wheels`: a folder for the wheels, which are else only
     verified. Raises WeightsError.
     """
@@ -48,7 +49,8 @@ def unbundle(
             for member, record in contents.members():
                 _extract(reader.file(member, record.size), staged / member, record)
             reader.end()
-            _check(staged, contents, defined)
+            _check(staged, contents)
+            _check_entries(staged, contents, registry, models_dir)
             if wheels is not None and contents.wheels:
                 shutil.copytree(staged / "wheels", wheels, dirs_exist_ok=True)
             for model in contents.models:
@@ -96,18 +98,27 @@ def _extract(blocks: Iterator[bytes], target: Path, record: Record) -> None:
         raise BrokenBundle(f"{target.name} is not what the bundle's description says")
 
 
-def _check(staged: Path, contents: Contents, defined: Collection[str]) -> None:
+def _check(staged: Path, contents: Contents) -> None:
     require_unpickled(staged / "loras", (f"{name}.safetensors" for name in contents.loras))
     for model, packed in contents.models.items():
         folder = staged / "models" / model
         (folder / ENTRY).write_text(packed.entry, encoding="utf-8")
-        try:
-            refers_to = check_entry(folder / ENTRY, model)
-        except RegistryError as error:
-            raise WeightsError(f"the bundle's entry of {model}: {error}") from None
-        unknown = refers_to - {*defined, *contents.models}
-        if unknown and model not in defined:
-            raise WeightsError(f"the entry of {model} names {', '.join(unknown)}, unknown here")
         require_unpickled(folder, packed.manifest.files)
         require_harmless(folder)
         finish(folder, packed.manifest)
+
+
+def _check_entries(
+    staged: Path, contents: Contents, registry: Registry | None, models_dir: Path
+) -> None:
+    """Raise WeightsError unless there would be a registry with these models beside what is here."""
+    models, files = (registry.models, registry.files) if registry else ({}, {})
+    defined = {id for id, file in files.items() if file != models_dir / id / ENTRY}
+    entries = {id: staged / "models" / id / ENTRY for id in contents.models}
+    try:
+        specs = {id: spec for id, file in entries.items() if (spec := read_spec(file, id))}
+        new = specs.keys() - defined
+        files = {**files, **{id: entries[id] for id in new}}
+        check_references(files, {**models, **{id: specs[id] for id in new}})
+    except RegistryError as error:
+        raise WeightsError(f"an entry of the bundle: {error}") from None

@@ -90,10 +90,10 @@ def unbundle(
     with mistakes_told():
         from pipelines.weights.unbundle import unbundle
 
-        defined = registry_of(weights, models_dir).models
+        registry = registry_of(weights, models_dir)
         with bars() as begin:
             installed = unbundle(
-                file, models_dir, begin, defined=defined, trust=trust, wheels=wheels
+                file, models_dir, begin, registry=registry, trust=trust, wheels=wheels
             )
         registry = registry_of(weights, models_dir)
         for name, manifest in installed.items():

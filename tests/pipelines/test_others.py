@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines.definitions import OTHERS
-from pipelines.registry import Registry, RegistryError, check_entry
+from pipelines.registry import Registry, RegistryError, read_spec
 from tests.conftest import entry
 
 KEYS: dict[str, Any] = {
@@ -55,7 +55,7 @@ def test_what_a_weights_file_names(tmp_path: Path, name: str) -> None:
 def test_what_was_brought_counts(tmp_path: Path, name: str, source: str) -> None:
     keys = KEYS[name] | {"source": source}
     file = bring(tmp_path / "models", name, said(name, keys))
-    check_entry(file, name)
+    read_spec(file, name)
     there = registry(tmp_path, {"policy": {"terms": []}})
     assert list(there.others) == [name]
     assert there.path(name) == tmp_path / "models" / name
@@ -100,7 +100,7 @@ def test_a_judge_that_was_brought_does_not_begin_a_policy(tmp_path: Path) -> Non
 def test_what_may_not_be_brought(tmp_path: Path, content: dict[str, Any], says: str) -> None:
     file = bring(tmp_path / "models", "rewriter", content)
     with pytest.raises(RegistryError, match=says):
-        check_entry(file, "rewriter")
+        read_spec(file, "rewriter")
     with pytest.raises(RegistryError, match=says):
         registry(tmp_path, {})
 
@@ -109,7 +109,7 @@ def test_what_may_not_be_brought(tmp_path: Path, content: dict[str, Any], says: 
 def test_a_judge_brings_nothing_else_of_a_policy(tmp_path: Path, inner: dict[str, Any]) -> None:
     content = {"policy": {"prompts": {"source": "."}, **inner}}
     with pytest.raises(RegistryError, match="nothing else"):
-        check_entry(bring(tmp_path, "policy-prompts", content), "policy-prompts")
+        read_spec(bring(tmp_path, "policy-prompts", content), "policy-prompts")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_mistakes_in_an_entry_are_told(
     tmp_path: Path, name: str, keys: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(RegistryError, match=says):
-        check_entry(bring(tmp_path, name, said(name, keys)), name)
+        read_spec(bring(tmp_path, name, said(name, keys)), name)
 
 
 @pytest.mark.parametrize("name", [*OTHERS, "loras"])

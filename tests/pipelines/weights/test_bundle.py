@@ -83,10 +83,52 @@ def test_an_entry_that_refers_to_what_nobody_defines(
     registry: Registry, tmp_path: Path, there: Path
 ) -> None:
     (file,) = bundle(registry, ["mine"], tmp_path / "b.tar")
-    with pytest.raises(WeightsError, match="names tiny, unknown here"):
+    with pytest.raises(WeightsError, match="mine.inpaint: there is no model 'tiny' in models"):
         unbundle(file, there)
     assert nothing_in(there)
-    unbundle(file, there, defined=["tiny"])
+    other = other_side(tmp_path, there, {"tiny": entry("hub:owner/tiny")})
+    unbundle(file, there, registry=other())
+    assert other().specialist("mine", "inpaint") == "mine", "tiny is not installed"
+
+
+def other_side(tmp_path: Path, there: Path, models: dict[str, object]) -> Callable[[], Registry]:
+    """What a server would find there."""
+    weights = tmp_path / "other.yaml"
+    weights.write_text(yaml.safe_dump({"models": models}))
+    return lambda: Registry(weights, there)
+
+
+def test_an_entry_that_asks_too_much_of_a_model_that_is_here(
+    registry: Registry, tmp_path: Path, there: Path
+) -> None:
+    """Or the server would not start any more."""
+    (file,) = bundle(registry, ["mine"], tmp_path / "b.tar")
+    tiny = entry("hub:owner/tiny") | {"tasks": ["text2img"]}
+    other = other_side(tmp_path, there, {"tiny": tiny})
+    with pytest.raises(WeightsError, match="mine.inpaint: 'tiny' has no such task"):
+        unbundle(file, there, registry=other())
+    assert nothing_in(there)
+    other = other_side(tmp_path, there, {"tiny": tiny, "mine": entry("hub:owner/mine")})
+    unbundle(file, there, registry=other())
+    assert other().models["mine"].inpaint is None, "it is defined already"
+
+
+def test_a_new_entry_that_others_cannot_do_with(
+    registry: Registry, tmp_path: Path, there: Path
+) -> None:
+    old, new = tmp_path / "b.tar", tmp_path / "c.tar"
+    bundle(registry, ["tiny"], old)
+    less = registry.models["tiny"].model_dump(mode="json", exclude_defaults=True)
+    weights = {"models": {"tiny": less | {"tasks": ["text2img"]}}}
+    (tmp_path / "less.yaml").write_text(yaml.safe_dump(weights))
+    bundle(Registry(tmp_path / "less.yaml", tmp_path / "models"), ["tiny"], new)
+    needs = {"needs": entry("hub:owner/needs") | {"inpaint": "tiny"}}
+    side = other_side(tmp_path, there, {})
+    unbundle(old, there, registry=side())
+    side = other_side(tmp_path, there, needs)
+    with pytest.raises(WeightsError, match="needs.inpaint: 'tiny' has no such task"):
+        unbundle(new, there, registry=side())
+    assert side().installed("tiny") and "inpaint" in side().models["tiny"].tasks
 
 
 @pytest.fixture
@@ -337,11 +379,13 @@ def damaged(registry: Registry, tmp_path: Path, there: Path) -> Callable[[bytes,
     (there / "tiny").mkdir(parents=True)
     (there / "tiny" / "model_index.json").write_text("what was there before")
 
+    here = other_side(tmp_path, there, {"tiny": entry("hub:owner/tiny")})()
+
     def check(data: bytes, what: str) -> None:
         file = tmp_path / "damaged.tar"
         file.write_bytes(data)
         with pytest.raises(WeightsError):
-            unbundle(file, there, defined=["tiny"])
+            unbundle(file, there, registry=here)
             pytest.fail(f"{what} was not noticed")
         assert [path.name for path in there.iterdir()] == ["tiny"], what
         before = (there / "tiny" / "model_index.json").read_text()

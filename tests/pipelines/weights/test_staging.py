@@ -192,6 +192,33 @@ def test_a_folder_that_another_process_just_took_away_is_not_gathered_in(
         assert again.is_dir(), "nothing keeps the lock"
 
 
+def test_a_folder_that_goes_away_while_it_is_made_is_not_gathered_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial, mkdir = tmp_path / ".tiny.partial", os.mkdir
+    partial.mkdir()
+
+    def taken_away(*arguments: Any) -> None:
+        try:
+            mkdir(*arguments)
+        except FileExistsError:
+            partial.rename(tmp_path / "tiny")
+            raise
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", taken_away)
+        with pytest.raises(WeightsError, match="another darkroom is writing"):
+            with staging(tmp_path, "tiny"):
+                pass
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".tiny.partial").touch()
+    with pytest.raises(WeightsError, match=".tiny.partial is in the way"):
+        with staging(tmp_path, "tiny"):
+            pass
+
+
 def test_nothing_to_settle(tmp_path: Path) -> None:
     settle(tmp_path / "nowhere")
     assert names(tmp_path) == []
