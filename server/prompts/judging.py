@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.content import Category
+from pipelines.content import Category, Classifier
 from pipelines.questions import Judge, Judged, Look, Looked, Seen
 from pipelines.registry import Registry
 from server.fleet.aide import PROMPTS, Aide, NoAnswer
@@ -17,8 +17,8 @@ from server.prompts.policy import Scores
 from server.refusals import NotJudged
 
 WITHIN_S = 20.0
-"""How long a text or a picture is waited for, what others ask before it included; a request with
-several waits so long for each."""
+"""How long the judgement of a text, or of a decoded picture, is waited for, what others ask before
+it included; a request with several waits so long for each."""
 MOST_TOGETHER = 32
 MOST_CHARACTERS = 32_000
 """Of the texts of a question, unless one alone has more: a long one takes seconds on a CPU."""
@@ -128,15 +128,19 @@ class PictureJudge:
 
 
 def judge_for(registry: Registry, aide: Aide | None) -> PromptJudge | None:
-    """What judges prompts, where a classifier is named and there is an aide that has it."""
-    if registry.policy.prompts is None or aide is None:
+    """What judges prompts, where a classifier of them is installed and there is an aide."""
+    if aide is None or not _is_there(registry.policy.prompts):
         return None
     return PromptJudge(aide)
 
 
 def picture_judge_for(registry: Registry, aide: Aide | None) -> PictureJudge | None:
-    """The same of pictures that are sent; a policy that is off may name one that is not there."""
-    images = registry.policy.images
-    if images is None or images.fault or aide is None:
+    """The same of pictures that are sent."""
+    if aide is None or not _is_there(registry.policy.images):
         return None
     return PictureJudge(aide)
+
+
+def _is_there(classifier: Classifier | None) -> bool:
+    """A policy that is off may name one that is not."""
+    return classifier is not None and classifier.fault is None

@@ -102,8 +102,8 @@ class Policy:
         return PolicyStatus(
             mode=self._mode,
             terms=len(self._terms),
-            judges_prompts=self._classifier is not None,
-            judges_images=self._images is not None,
+            judges_prompts=self._judge is not None,
+            judges_images=self._picture_judge is not None,
         )
 
     def strictness(self, moderation: Strictness | None, caller: Caller) -> Strictness | None:
@@ -120,20 +120,20 @@ class Policy:
         """
         strictness = self.strictness(asked.moderation, caller)
         if strictness is not None and prompt:
+            if self._classifier is not None and self._judge is None:
+                raise NotJudged  # a policy that is off may name what is not there
             (found,) = await self.judged([prompt])
             if categories := flagged(found, strictness):
                 raise _refusal(asked.profile, "input", categories)
         return strictness
 
     async def judged(self, texts: Sequence[str]) -> list[Findings]:
-        """What is found in each of the texts. Raises NotJudged."""
+        """What is found in each of the texts, by what is there to judge them. Raises NotJudged."""
         loop = asyncio.get_running_loop()
         listed = [await loop.run_in_executor(self._threads, self._terms.find, it) for it in texts]
         found = [{it: Finding(at, _SURE[at]) for it, at in terms.items()} for terms in listed]
-        if self._classifier is None or not texts:
+        if self._classifier is None or self._judge is None or not texts:
             return list(found)
-        if self._judge is None:
-            raise NotJudged
         scores = await self._judge(texts)
         labels = self._classifier.labels.items()
         said = ([(it, its.get(label, 0.0)) for label, it in labels] for its in scores)

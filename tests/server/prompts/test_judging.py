@@ -19,6 +19,7 @@ from server.prompts.judging import (
     MOST_TOGETHER,
     PictureJudge,
     PromptJudge,
+    judge_for,
     picture_judge_for,
 )
 from server.refusals import NotJudged
@@ -253,11 +254,16 @@ def test_a_picture_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_not_installed_judges_nothing(tmp_path: Path) -> None:
-    said = {"source": "judge", "labels": {RED: "sexual"}}
+    images = {"source": "judge", "labels": {RED: "sexual"}}
+    prompts = {"source": "reader", "labels": {TOXIC: "harassment"}}
+    said = {"mode": "off", "images": images, "prompts": prompts}
     weights = tmp_path / "weights.yaml"
-    weights.write_text(yaml.safe_dump({"policy": {"mode": "off", "images": said}}))
+    weights.write_text(yaml.safe_dump({"policy": said}))
     registry, aide = Registry(weights, tmp_path), Aide(Equip("cpu"))
+    assert judge_for(registry, aide) is None
     assert picture_judge_for(registry, aide) is None
+    reader(tmp_path / "reader")
+    assert judge_for(registry, aide) is not None
     redness(tmp_path / "judge")
     assert picture_judge_for(registry, aide) is not None
     assert picture_judge_for(registry, None) is None

@@ -136,6 +136,17 @@ def test_what_cannot_be_judged_is_not_made(threads: ThreadPoolExecutor, judge: o
     assert checked(policy, "") == "auto"
 
 
+def test_without_what_judges_texts_the_lists_are_asked(threads: ThreadPoolExecutor) -> None:
+    """So a server answers moderations whose policy is off, and names what is not installed."""
+    policy = Policy("off", TERMS, threads, LABELS)
+    assert not policy.status().judges_prompts
+    assert asyncio.run(policy.judged(["a worst"])) == asyncio.run(
+        Policy("off", TERMS, threads).judged(["a worst"])
+    )
+    with pytest.raises(NotJudged):
+        checked(policy, "fine", caller=Caller("x", policy="on"))
+
+
 def test_of_several_findings_the_worst_counts() -> None:
     one, other = {"hate": Finding("auto", 0.9)}, {"hate": Finding("low", 0.5)}
     assert together([one, {}, other]) == {"hate": Finding("low", 0.9)}  # type: ignore[list-item]
@@ -177,6 +188,7 @@ def test_nothing_to_judge_needs_nothing_that_judges(threads: ThreadPoolExecutor)
 def test_it_is_told_in_a_line(threads: ThreadPoolExecutor) -> None:
     assert in_a_line(Policy("off", TERMS, threads).status()) == "content policy: off"
     assert in_a_line(Policy("on", TERMS, threads).status()) == "content policy: on (3 terms)"
-    both = Policy("strict", TERMS, threads, LABELS, images=LABELS).status()
+    judge: Any = judging({})
+    both = Policy("strict", TERMS, threads, LABELS, judge, LABELS, judge).status()
     told = "strict (3 terms, a classifier of prompts, a classifier of images)"
     assert in_a_line(both) == f"content policy: {told}"
