@@ -4,6 +4,7 @@ What it keeps back must be in no answer, file, log or preview.
 """
 
 import base64
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from PIL import Image
 
 from tests.live import ROOT, serving
 from tests.server.checks import assert_error_shape, events_of
+from tests.server.sockets import wait_for
 from tests.tiny_judges import RED, redness
 from tests.tiny_reader import FORBIDDEN, TOXIC, reader
 
@@ -155,6 +157,12 @@ def test_a_refused_prompt_costs_no_denoising(server: Server) -> None:
         (device,) = status["devices"]
         return device["passes"]
 
+    def rests() -> bool:
+        before = work()
+        time.sleep(0.5)
+        return bool(work() == before)
+
+    wait_for(rests)  # what was done before is told with a delay
     before = work()
     for prompt in ("N U D E portrait", "一张色情图片", f"an {FORBIDDEN} on paper"):
         assert assert_error_shape(server.ask(prompt))["code"] == "moderation_blocked"

@@ -1,12 +1,13 @@
 """The pieces of training that are quick to check without training."""
 
+import json
 import random
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from tools.train_demo import autoencoder, composites, flow, muon
+from tools.train_demo import autoencoder, composites, export, flow, muon, text
 from tools.train_demo.autoencoder import Bottleneck
 from tools.train_demo.language import forget_most, is_usual
 from tools.train_demo.latents import pack
@@ -115,3 +116,15 @@ def test_a_prompt_without_a_background_is_shown_the_expected_one() -> None:
     unsaid = [scenes[index] for index, said in chosen if said.background is None]
     assert unsaid
     assert all(scene.expected for scene in unsaid)
+
+
+def test_what_is_exported_was_not_told_how_to_pad(tmp_path: Path) -> None:
+    encoders = text.TextEncoders()
+    encoders(["a red circle"])
+    pipeline = export.assemble(autoencoder.Bottleneck().vae, encoders, flow.flux_model())
+    export.export(pipeline, tmp_path / "demo")
+    for name in ("tokenizer", "tokenizer_2"):
+        saved = json.loads((tmp_path / "demo" / name / "tokenizer.json").read_text())
+        shipped = json.loads((Path("weights/demo") / name / "tokenizer.json").read_text())
+        assert saved == shipped
+        assert saved["padding"] is None and saved["truncation"] is None

@@ -14,6 +14,7 @@ from diffusers import (
 )
 
 from .text import TextEncoders
+from .tokenizers import clip_tokenizer, t5_tokenizer
 
 SHIFT = 2.5
 
@@ -21,15 +22,18 @@ SHIFT = 2.5
 def assemble(
     vae: AutoencoderTiny, encoders: TextEncoders, flow: FluxTransformer2DModel
 ) -> FluxPipeline:
-    """The pipeline of the parts, in bfloat16 on the CPU."""
+    """The pipeline of the parts, in bfloat16 on the CPU.
+
+    With tokenizers that nobody has called: one is saved with how it was last told to pad and cut.
+    """
     noise_scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT, use_dynamic_shifting=False)
     pipeline = FluxPipeline(
         scheduler=noise_scheduler,
         vae=vae.eval(),
         text_encoder=encoders.clip.eval(),
-        tokenizer=encoders.tokenizer,
+        tokenizer=clip_tokenizer(),
         text_encoder_2=encoders.t5.eval(),
-        tokenizer_2=encoders.tokenizer_2,
+        tokenizer_2=t5_tokenizer(),
         transformer=flow.eval(),
     )
     return pipeline.to("cpu", torch.bfloat16)
