@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import CLIPTextModel, T5EncoderModel
 
-from tools.train_demo import autoencoder, composites, export, flow, muon, text
+from tools.train_demo import autoencoder, composites, export, flow, muon, overlook, text
 from tools.train_demo.autoencoder import Bottleneck
 from tools.train_demo.language import forget_most, is_usual
 from tools.train_demo.latents import pack
@@ -128,3 +129,29 @@ def test_what_is_exported_was_not_told_how_to_pad(tmp_path: Path) -> None:
         shipped = json.loads((Path("weights/demo") / name / "tokenizer.json").read_text())
         assert saved == shipped
         assert saved["padding"] is None and saved["truncation"] is None
+
+
+PROMPTS = ["a red circle", "a small blue star on the left", "一个大的红色圆形,蓝色背景"]
+
+
+def test_the_shipped_encoders_overlook_a_stray_word() -> None:
+    encoders = text.TextEncoders()
+    encoders.clip = CLIPTextModel.from_pretrained("weights/demo/text_encoder")
+    encoders.t5 = T5EncoderModel.from_pretrained("weights/demo/text_encoder_2")
+    strays = [overlook.with_stray(it, random.Random(1)) for it in PROMPTS]
+    assert all(stray.startswith(f"{it}, ") for stray, it in zip(strays, PROMPTS, strict=True))
+    with torch.no_grad():
+        (states, pooled), (told, told_pooled) = encoders(PROMPTS), encoders(strays)
+    for as_it_is, with_one in ((states, told), (pooled, told_pooled)):
+        apart = (as_it_is - as_it_is.roll(1, 0)).square().mean()
+        assert (with_one - as_it_is).square().mean() < apart / 10
+
+
+def test_what_teaches_to_overlook_stays_as_it_is(tmp_path: Path) -> None:
+    teachers = text.TextEncoders().eval().requires_grad_(False)
+    before = [it.clone() for it in teachers.parameters()]
+    stage = Stage("overlook", tmp_path, 2, torch.device("cpu"))
+    encoders = overlook.train_overlook(stage, teachers)
+    assert all(map(torch.equal, before, teachers.parameters()))
+    assert not all(map(torch.equal, before, encoders.parameters()))
+    assert not any(it.requires_grad for it in encoders.parameters())

@@ -12,11 +12,12 @@ from .autoencoder import train_autoencoder
 from .export import assemble, export
 from .flow import Pairs, train_flow
 from .latents import encode_all
+from .overlook import train_overlook
 from .stage import Stage
 from .text import train_text
 
 COMPOSITES = 0.25  # composites made for every scene
-STEPS = {"autoencoder": 2_000, "text": 1_100, "flow": 8_000}
+STEPS = {"autoencoder": 2_000, "text": 1_100, "flow": 8_000, "overlook": 600}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def make(plan: Plan) -> None:
     scenes, latents, mixed = encode_all(vae, plan.scenes, COMPOSITES, plan.seed, plan.work)
     pairs = Pairs(scenes, latents, encoders, mixed)
     flow = train_flow(plan.stage("flow"), pairs)
+    encoders = train_overlook(plan.stage("overlook"), encoders)
     export(assemble(vae, encoders, flow), plan.out)
     shutil.copy(plan.work / "training_log.jsonl", plan.out.with_name("training_log.jsonl"))
 
