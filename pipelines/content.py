@@ -108,6 +108,11 @@ class Classifier:
         return None
 
 
+def usable(classifier: Classifier | None) -> Classifier | None:
+    """A classifier if it can be used; a policy that is off may name one that is not there."""
+    return classifier if classifier is not None and classifier.fault is None else None
+
+
 @dataclass(frozen=True, slots=True)
 class ContentPolicy:
     """What weights.yaml says of content. Without a word there, nothing is refused."""

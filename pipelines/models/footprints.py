@@ -65,12 +65,12 @@ def components_of(spec: ModelSpec, place: Path) -> dict[str, Component]:
 
 
 def _of_file(spec: ModelSpec, file: Path) -> dict[str, Component]:
-    mine = _component(str(file), [file], spec.dtype, may=False)
-    if spec.config is None:
-        return {"": mine}
-    config = Path(spec.config)
-    if is_whole(file):
+    config = Path(spec.config) if spec.config else None
+    if config is not None and is_whole(file):
         return _of_whole(spec, file, config)
+    mine = _component(str(file), [file], spec.dtype, may=False)
+    if config is None:
+        return {"": mine}
     denoiser = denoiser_of(config)
     label, files = _in_a_file(spec, file, config, denoiser)
     return _of_folder(spec, config) | {denoiser: replace(mine, name=label, files=files)}

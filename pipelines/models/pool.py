@@ -235,7 +235,7 @@ class Pool(Generic[R]):
         self._room.add(model, loaded.parts)
 
     def _in_the_way(self, model: str | None, parts: Parts) -> list[str]:
-        if model in self._cramped and model not in self._models:
+        if model in self._cramped:
             return self.resident
         return self._room.in_the_way(parts, keep={model} if model else ())
 

@@ -35,9 +35,8 @@ def unbundle(
     """Verify a bundle while it is read, and install what is in it; the manifests by id.
 
     `registry`: what this side has, to which new entries may refer, and by which some of the models
-    may be defined already. `trust`:
-    a public key that must have signed. `wheels`: a folder for the wheels, which are else only
-    verified. Raises WeightsError.
+    may be defined already. `trust`: a public key that must have signed. `wheels`: a folder for the
+    wheels, which are else only verified. Raises WeightsError.
     """
     source = PartsReader(file)
     with staging(models_dir, _NAME) as staged:

@@ -8,6 +8,7 @@ import logging
 import os
 from itertools import count
 
+from pipelines.content import usable
 from pipelines.questions import (
     Answer,
     Answered,
@@ -45,10 +46,9 @@ class NoAnswer(Exception):
 
 def equipment(config: Config, registry: Registry) -> Equip | None:
     """What the server's aide shall have; None where there is nothing for it."""
-    rewriter, classifier = registry.rewriter, registry.policy.prompts
-    judges = {PROMPTS: classifier.folder} if classifier and not classifier.fault else {}
-    images = registry.policy.images
-    viewer = images if images and not images.fault else None
+    rewriter, policy = registry.rewriter, registry.policy
+    prompts, viewer = usable(policy.prompts), usable(policy.images)
+    judges = {PROMPTS: prompts.folder} if prompts else {}
     threads = max(1, (os.cpu_count() or 1) // 2)
     if isinstance(rewriter, LocalRewriter) and rewriter.installed:
         return Equip(rewriter.device or config.devices[0], rewriter.folder, judges, viewer, threads)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.content import Category, Classifier
+from pipelines.content import Category, usable
 from pipelines.questions import Judge, Judged, Look, Looked, Seen
 from pipelines.registry import Registry
 from server.fleet.aide import PROMPTS, Aide, NoAnswer
@@ -129,18 +129,9 @@ class PictureJudge:
 
 def judge_for(registry: Registry, aide: Aide | None) -> PromptJudge | None:
     """What judges prompts, where a classifier of them is installed and there is an aide."""
-    if aide is None or not _is_there(registry.policy.prompts):
-        return None
-    return PromptJudge(aide)
+    return PromptJudge(aide) if aide and usable(registry.policy.prompts) else None
 
 
 def picture_judge_for(registry: Registry, aide: Aide | None) -> PictureJudge | None:
     """The same of pictures that are sent."""
-    if aide is None or not _is_there(registry.policy.images):
-        return None
-    return PictureJudge(aide)
-
-
-def _is_there(classifier: Classifier | None) -> bool:
-    """A policy that is off may name one that is not."""
-    return classifier is not None and classifier.fault is None
+    return PictureJudge(aide) if aide and usable(registry.policy.images) else None

@@ -192,8 +192,7 @@ def _unfenced(text: str) -> str:
     is."""
     before, *inside_and_after = text.split(_FENCE, 2)
     begins = before.rstrip(" \t")[-1:] in ("", "\n")
-    labelled = _LABEL.fullmatch(before.strip().rstrip("*"))
-    if len(inside_and_after) < 2 or not (begins or labelled):
+    if len(inside_and_after) < 2 or not (begins or _LABEL.fullmatch(before.strip().rstrip("*"))):
         return text
     inside = inside_and_after[0]
     first, newline, rest = inside.partition("\n")

@@ -34,6 +34,7 @@ class Pools:
         self.may_end, self.changed = threading.Event(), threading.Event()
         self.may_end.set()
         self.truth = dict(SIZES)
+        self.too_large: set[str] = set()
 
     def load(self, model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
         self.loads.append(model)
@@ -41,6 +42,8 @@ class Pools:
         tell(0.001)
         tell(0.5)
         self.may_end.wait(5)
+        if model in self.too_large:
+            raise MemoryError
         return Loaded(model, {model: self.truth[model]})
 
     def pool(
@@ -249,43 +252,29 @@ def test_a_load_that_runs_out_of_memory_is_tried_once_more_with_all_others_gone(
 
 
 def test_a_model_that_is_too_large_even_alone_has_others_give_way_once(pools: Pools) -> None:
-    fits = False
-
-    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
-        loaded = pools.load(model, given_up, tell)
-        if model == "b" and not fits:
-            raise MemoryError
-        return loaded
-
-    pool = pools.pool(load)
+    pools.too_large = {"b"}
+    pool = pools.pool()
     for _ in range(4):
         pools.until(pool, "a")
         with pytest.raises(ModelUnavailable):
             pools.until(pool, "b")
     assert pool.evictions == 1
-    fits = True
+    pools.too_large.clear()
     pools.until(pool, "a")
     assert pools.until(pool, "b").name == "b"
     assert pool.resident == ["a", "b"]
 
 
 def test_what_nobody_waits_for_any_more_is_not_tried_again(pools: Pools) -> None:
-    fits = False
-
-    def load(model: str, given_up: list[Loaded], tell: Tell) -> Loaded:
-        loaded = pools.load(model, given_up, tell)
-        if model == "b" and not fits:
-            raise MemoryError
-        return loaded
-
-    pool = pools.pool(load)
+    pools.too_large = {"b"}
+    pool = pools.pool()
     pools.until(pool, "a")
     pool.get("b")
     pool.make_way(())
     while pool.loading:
         pool.land()
     pool.make_way(())
-    fits = True
+    pools.too_large.clear()
     pools.until(pool, "b")
     assert pool.resident == ["a", "b"] and pool.evictions == 0
 
