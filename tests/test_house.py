@@ -30,7 +30,7 @@ def length(node: Function) -> int:
 def test_a_module_is_small_and_says_what_it_is(module: Path) -> None:
     source = module.read_text()
     tree = ast.parse(source)
-    assert source.count("\n") <= 300
+    assert source.count("\n") <= 500
     assert ast.get_docstring(tree)
     assert [f.name for f in functions(tree) if length(f) > 50] == []
 
