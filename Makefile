@@ -1,5 +1,6 @@
 # make serve    start darkroom on http://127.0.0.1:8000   (ARGS="--port 9000" for other settings)
 # make test     run every test, in two processes   (WORKERS=4 for more, TESTS="tests/server -k auth" for some tests in one)
+# make test-cuda    run the tests of the CUDA paths on a pretended CUDA device (a GPU is not needed, g++ is, once)
 # make check    formatting, lint, types, and which module may import which
 # make clients  install other clients of the Images API, with which `make test` then tests as well
 # make clean    forget the virtual environment
@@ -9,10 +10,12 @@ ARGS ?=
 TESTS ?=
 WORKERS ?= 2
 
+cuda_tests := tests/cuda
+
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check -q
 
-.PHONY: serve test check clients clean
+.PHONY: serve test test-cuda check clients clean
 
 serve: .venv/serve.stamp
 	$(bin)/darkroom serve $(ARGS)
@@ -20,6 +23,10 @@ serve: .venv/serve.stamp
 # All of them in several processes, each file in one: what a file shares is made once.
 test: .venv/test.stamp
 	$(bin)/python -m pytest $(or $(TESTS),--numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder)
+
+# One process: pretending a device changes torch for all tests in it.
+test-cuda: .venv/test.stamp
+	DARKROOM_TEST_DEVICE=cuda:0 $(bin)/python -m pytest $(or $(TESTS),$(cuda_tests))
 
 check: .venv/test.stamp
 	$(bin)/ruff format --check .

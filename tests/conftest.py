@@ -12,9 +12,18 @@ from hypothesis import HealthCheck, settings
 
 from pipelines.registry import Registry
 from tests.live import serving
+from tests.support import devices
 
 # The tiny models are far too small to share between cores, here and in the processes of tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_no_device = devices.prepare()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip everything where DARKROOM_TEST_DEVICE cannot be pretended."""
+    for item in items if _no_device else ():
+        item.add_marker(pytest.mark.skip(reason=_no_device))
 
 
 def _serves(folder: Path) -> bool:
