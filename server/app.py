@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 
 from pipelines.registry import Registry
@@ -47,12 +47,14 @@ from server.routes import (
 from server.routes import files as file_routes
 from server.routes import metrics as metrics_routes
 from server.routes import usage as usage_routes
-from server.services import Services
+from server.services import Services, caller_of, refuse_query
 
 _GROUPS = (
     *(generations, edits, variations, moderations, file_routes),
     *(models, usage_routes, health, metrics_routes, results, openapi),
 )
+_OPEN = (health, results, openapi)
+"""Those with routes that need no key."""
 _SWEEP_EVERY_S = 60
 _NOTHING_LEAVES: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
 
@@ -73,7 +75,9 @@ def create_app(config: Config, registry: Registry, fleet: Fleet) -> FastAPI:
     )
     app.state.services = services
     for group in _GROUPS:
-        app.include_router(group.router)
+        # The key first: without one, nothing is told about the rest of a request.
+        keyed = [] if group in _OPEN else [Depends(caller_of)]
+        app.include_router(group.router, dependencies=[*keyed, Depends(refuse_query)])
     return app
 
 

@@ -11,16 +11,20 @@ from server.callers.auth import Keys
 from server.callers.callers import Caller as _Caller
 from server.callers.ledger import Ledger
 from server.callers.limits import Limits
+from server.callers.queries import read_query
 from server.config import Config
 from server.fleet.aide import Aide
 from server.fleet.fleet import Fleet
 from server.keeping.files import Files
-from server.keeping.links import Links
+from server.keeping.links import PATH, Links
 from server.keeping.store import Store
 from server.metrics.metrics import Metrics
 from server.prompts.policy import Policy
 from server.prompts.rewriter import Rewriter
 from server.reading.spool import Scratch
+
+_WITH_QUERY = frozenset({"/v1/files", "/v1/models", "/v1/organization/usage/images"})
+"""Paths whose GET takes query parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,19 @@ async def caller_of(request: Request, parts: Parts) -> _Caller:
     caller = parts.keys.caller(request.headers.get("authorization"))
     request.state.caller = caller
     return caller
+
+
+async def refuse_query(request: Request) -> None:
+    """Raise UnknownParameter for any query parameter of a route that has none.
+
+    Routes that have some read them with `read_query`, which does the same. A result's link is
+    exempt: browsers and chat clients add parameters of their own, and its signature covers what
+    counts.
+    """
+    path = request.scope["route"].path
+    reads_its_own = path in _WITH_QUERY and request.method in ("GET", "HEAD")
+    if not reads_its_own and not path.startswith(PATH):
+        read_query(request.query_params, {})
 
 
 Caller = Annotated[_Caller, Depends(caller_of)]

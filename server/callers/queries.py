@@ -12,6 +12,8 @@ from starlette.datastructures import QueryParams
 
 from server.reading.kinds import FormText, Kind, Table, read_table
 
+API_VERSION = "api-version"
+
 
 @dataclass(frozen=True, slots=True)
 class Items:
@@ -24,10 +26,15 @@ class Items:
         return [self.kind.read(name, one) for one in cast(list[object], value)]
 
 
-def read_query(query: QueryParams, table: Table, required: Collection[str]) -> dict[str, Any]:
-    """What a query asks for; raises an InvalidRequest for the first fault."""
+def read_query(query: QueryParams, table: Table, required: Collection[str] = ()) -> dict[str, Any]:
+    """What a query asks for; raises an InvalidRequest for the first fault.
+
+    `api-version`, which the clients for Azure send with every request, is left out.
+    """
     sent: dict[str, Any] = {}
     for given, text in query.multi_items():
+        if given == API_VERSION:
+            continue
         name = given.removesuffix("[]")
         if isinstance(table.get(name), Items):
             sent.setdefault(name, []).append(text)

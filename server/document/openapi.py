@@ -81,7 +81,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status, contents in operation.others.items():
         responses[status] = _response("See its content.", contents)
     for status, kinds in _by_status((*operation.fails, Exception)).items():
-        responses[status] = _failure(kinds, _WITH.get(status, ()))
+        failure = _failure(kinds, _WITH.get(status, ()))
+        if status in operation.others:  # of which only the contents are known
+            failure["content"] |= responses[status]["content"]
+            failure["headers"] = responses[status]["headers"]
+        responses[status] = failure
     return dict(sorted(responses.items()))
 
 

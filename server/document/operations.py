@@ -9,6 +9,7 @@ from typing import Literal
 
 from server import answers, errors
 from server.answering import headers
+from server.callers.pagination import FILES_QUERY, MODELS_QUERY
 from server.callers.usage_query import PARAMETERS as USAGE
 from server.document import shapes
 from server.document.schemas import FILE, Schema, endpoint_schema, schema_of, table_schema
@@ -66,11 +67,14 @@ class Operation:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     faults: Failures = ()
     keyed: bool = True
+    refuses_query: bool = True
+    """Whether a query parameter that is not among `parameters` is an error."""
 
     @property
     def fails(self) -> Failures:
         """Beyond an error that nobody foresaw."""
-        return (*(_KEY if self.keyed else ()), *self.faults)
+        query = (errors.UnknownParameter,) if self.refuses_query else ()
+        return tuple(dict.fromkeys((*(_KEY if self.keyed else ()), *self.faults, *query)))
 
 
 def _json(schema: Schema) -> Contents:
@@ -81,7 +85,7 @@ def _one(name: str) -> Contents:
     return _json(ref(name))
 
 
-def _query(table: Table, required: Collection[str]) -> Mapping[str, Parameter]:
+def _query(table: Table, required: Collection[str] = ()) -> Mapping[str, Parameter]:
     return {
         name: Parameter("query", schema_of(kind), name in required) for name, kind in table.items()
     }
@@ -150,6 +154,7 @@ _RESULT = Operation(
     others=_RANGES,
     faults=_NO_RESULT,
     keyed=False,
+    refuses_query=False,
 )
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -185,7 +190,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         faults=(*_BODY, errors.ResultNotStored),
     ),
     ("get", "/v1/files"): Operation(
-        "listFiles", "The caller's files, the newest first.", _json(listing("File"))
+        "listFiles",
+        "The caller's files, a page at a time, the newest first.",
+        _json(listing("File")),
+        parameters=_query(FILES_QUERY),
+        faults=_QUERY,
     ),
     ("get", "/v1/files/{id}"): Operation(
         "retrieveFile", "What is known of a file.", _one("File"), parameters=_ID, faults=_NO_FILE
@@ -202,7 +211,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         faults=_NO_FILE,
     ),
     ("get", "/v1/models"): Operation(
-        "listModels", "Every name that can be sent as `model`.", _json(listing("Model"))
+        "listModels",
+        "Every name that can be sent as `model`, a page at a time.",
+        _json(listing("Model")),
+        parameters=_query(MODELS_QUERY),
+        faults=_QUERY,
     ),
     ("get", "/v1/models/{id}"): Operation(
         "retrieveModel", "One of the names.", _one("Model"), parameters=_ID, faults=_NO_MODEL

@@ -63,8 +63,17 @@ def record(required: Schema, **optional: Schema) -> Schema:
 
 
 def listing(item: str) -> Schema:
-    """The list object around items of a component."""
-    return record({"object": {"const": "list"}, "data": {"type": "array", "items": ref(item)}})
+    """A page of a list of a component's items."""
+    end: Schema = {"type": ["string", "null"]}
+    return record(
+        {
+            "object": {"const": "list"},
+            "data": {"type": "array", "items": ref(item)},
+            "first_id": end,
+            "last_id": end,
+            "has_more": {"type": "boolean"},
+        }
+    )
 
 
 def event(name: str) -> Schema:

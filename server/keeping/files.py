@@ -10,14 +10,14 @@ import re
 import secrets
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
-from server.errors import BodyTooLarge, FileNotStored, ResultNotStored
+from server.errors import BodyTooLarge, FileNotStored, InvalidValue, ResultNotStored
 from server.keeping.store import LIFETIME_S, sweep, write_whole
 
 MOST_BYTES = 2 << 30
@@ -49,6 +49,9 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Descriptions never change. Those of deleted files stay, so that a client that deletes
+        # what it lists can go on to the next page.
+        self._descriptions: dict[str, Stored] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, content: IO[bytes], owner: str, filename: str, media_type: str) -> Stored:
@@ -79,11 +82,20 @@ class Files:
         """Where its content lies."""
         return self._folder / stored.id
 
-    def list(self, owner: str) -> list[Stored]:
-        """The files of an owner, the newest first."""
+    def list(
+        self, owner: str, after: str | None = None, order: Literal["asc", "desc"] = "desc"
+    ) -> list[Stored]:
+        """The files of an owner by age, the newest first unless `order` is `asc`.
+
+        `after`: only those that follow this file of the owner, which may be deleted since. Raises
+        InvalidValue if there was none.
+        """
         now = time.time()
         mine = [it for it in self._all() if it.owner == owner and it.expires_at >= now]
-        return sorted(mine, key=lambda it: (it.created_at, it.id), reverse=True)
+        if after is not None:
+            edge = _age(self._cursor(after, owner))
+            mine = [it for it in mine if (_age(it) > edge if order == "asc" else _age(it) < edge)]
+        return sorted(mine, key=_age, reverse=order == "desc")
 
     def delete(self, id: str, owner: str) -> None:
         """Forget a file; raises FileNotStored."""
@@ -93,15 +105,34 @@ class Files:
 
     def sweep(self, now: float | None = None) -> int:
         """Remove what has expired; how many files that were."""
-        return sweep(self._folder, time.time() if now is None else now)
+        now = time.time() if now is None else now
+        for id, stored in list(self._descriptions.items()):
+            if stored.expires_at + LIFETIME_S < now:
+                self._descriptions.pop(id, None)
+        return sweep(self._folder, now)
 
     def _all(self) -> Iterator[Stored]:
-        for path in self._folder.glob("file-*.json"):
-            stored = self._describe(path.stem)
+        ids: Sequence[str] = ()
+        with suppress(OSError), os.scandir(self._folder) as entries:
+            ids = [it.name.removesuffix(".json") for it in entries if it.name.endswith(".json")]
+        for id in ids:
+            stored = self._descriptions.get(id) or self._describe(id)
             if stored is not None:
                 yield stored
 
+    def _cursor(self, id: str, owner: str) -> Stored:
+        known = self._descriptions.get(id) or (self._describe(id) if _ID.fullmatch(id) else None)
+        if known is None or known.owner != owner:
+            raise InvalidValue(f"Invalid 'after': no such File object: {id[:100]}", "after")
+        return known
+
     def _describe(self, id: str) -> Stored | None:
         with suppress(OSError, ValueError, TypeError):
-            return Stored(**json.loads((self._folder / f"{id}.json").read_text(encoding="utf-8")))
+            text = (self._folder / f"{id}.json").read_text(encoding="utf-8")
+            self._descriptions[id] = stored = Stored(**json.loads(text))
+            return stored
         return None
+
+
+def _age(stored: Stored) -> tuple[int, str]:
+    return stored.created_at, stored.id

@@ -1,10 +1,13 @@
 """`GET /v1/models` and `GET /v1/models/{id}`: the names that may be sent as `model`."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from server.callers.pagination import MAX_LIMIT, MODELS_QUERY, cursor_page, ids_after
+from server.callers.queries import read_query
 from server.errors import ModelNotFound
 from server.handover.responses import json_response
 from server.services import Parts, Services, caller_of
@@ -13,10 +16,12 @@ router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller_of)])
 
 
 @router.get("")
-async def list_models(parts: Parts) -> Response:
-    """Every name of weights.yaml."""
-    data = await run_in_threadpool(_models, parts.registry.names, parts)
-    return json_response({"object": "list", "data": data})
+async def list_models(request: Request, parts: Parts) -> Response:
+    """Every name of weights.yaml, in its order."""
+    values = read_query(request.query_params, MODELS_QUERY)
+    names = ids_after(parts.registry.names, values.get("after"), values.get("order", "asc"))
+    data = await run_in_threadpool(_models, names, parts)
+    return json_response(cursor_page(data, values.get("limit", MAX_LIMIT)))
 
 
 @router.get("/{name:path}")
@@ -28,7 +33,7 @@ async def retrieve_model(name: str, parts: Parts) -> Response:
     return json_response(model)
 
 
-def _models(names: Sequence[str], parts: Services) -> list[dict[str, object]]:
+def _models(names: Sequence[str], parts: Services) -> list[dict[str, Any]]:
     """What is told of names; where there are LoRAs for the model that serves one, they too."""
     loras = parts.registry.loras.by_base()
     told = []

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import json
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ from openai import AsyncOpenAI, OpenAI
 from pipelines.core import DoesNotFit, Image, Job, JobFailed, ModelUnavailable
 from pipelines.registry import Registry
 from server.config import Config
+from server.keeping.files import Stored
 from tests.server.fakes import FakeFleet, picture
 from tests.server.sockets import serving
 
@@ -211,3 +214,17 @@ def test_keys(tmp_path: Path, config: Config, registry: Registry, fleet: FakeFle
             assert caught.value.code == "invalid_api_key"
             right = client.with_options(api_key="sk-right")
             assert right.images.generate(prompt="a cat").data
+
+
+@pytest.mark.parametrize("there", [0, 1, 20, 10_001])
+def test_listing_files_ends(client: OpenAI, config: Config, there: int) -> None:
+    folder = config.data_dir / "files"
+    created = int(time.time()) - 60
+    for number in range(there):  # as they lie there after a restart
+        stored = Stored(f"file-{number:024}", "", "a.png", "image/png", 9, created + number // 1000)
+        (folder / f"{stored.id}.json").write_text(json.dumps(asdict(stored)))
+    listed = [file.id for file in client.files.list()]
+    assert listed == [f"file-{number:024}" for number in reversed(range(there))]
+    if there < 100:
+        upwards = client.files.list(order="asc", limit=7)
+        assert [file.id for file in upwards] == listed[::-1]

@@ -107,3 +107,67 @@ def test_a_file_is_its_owners_alone(shared: TestClient) -> None:
 @pytest.mark.parametrize("id", ["..%2Flink.key", "file-x", "%00", "x" * 5000])
 def test_ids_that_are_none(client: TestClient, id: str) -> None:
     assert client.get(f"{PATH}/{id}").status_code == 404
+
+
+def page(client: TestClient, **query: Any) -> Any:
+    return client.get(PATH, params=query).json()
+
+
+def test_a_list_has_pages(client: TestClient) -> None:
+    assert page(client) == {
+        "object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False,
+    }  # fmt: skip
+    sent = [send(client, f"{index}.png").json()["id"] for index in range(5)]
+    whole = page(client)
+    newest_first = [it["id"] for it in whole["data"]]
+    assert set(newest_first) == set(sent)
+    assert (whole["has_more"], whole["last_id"]) == (False, newest_first[-1])
+    first = page(client, limit=2)
+    assert [it["id"] for it in first["data"]] == newest_first[:2]
+    assert (first["first_id"], first["last_id"]) == tuple(newest_first[:2])
+    assert first["has_more"]
+    rest = page(client, limit=3, after=first["last_id"])
+    assert [it["id"] for it in rest["data"]] == newest_first[2:]
+    assert not rest["has_more"], "the page is full, and the last one"
+    upwards = page(client, order="asc", after=newest_first[2])
+    assert [it["id"] for it in upwards["data"]] == newest_first[1::-1]
+    assert page(client, purpose="vision") == whole
+    assert page(client, purpose="batch")["data"] == []
+
+
+def test_a_client_may_delete_what_it_lists(client: TestClient) -> None:
+    for _ in range(5):
+        send(client)
+    query: dict[str, Any] = {"limit": 2}
+    deleted = 0
+    while files := page(client, **query)["data"]:
+        for file in files:
+            deleted += client.delete(f"{PATH}/{file['id']}").json()["deleted"]
+        query["after"] = files[-1]["id"]
+    assert (deleted, page(client)["data"]) == (5, [])
+
+
+@pytest.mark.parametrize(
+    ("query", "param", "code"),
+    [
+        ({"limit": 0}, "limit", "integer_below_min_value"),
+        ({"limit": 10_001}, "limit", "integer_above_max_value"),
+        ({"limit": "x"}, "limit", "invalid_type"),
+        ({"order": "up"}, "order", "invalid_value"),
+        ({"after": "file-nobody"}, "after", "invalid_value"),
+        ({"after": "../link"}, "after", "invalid_value"),
+        ({"before": "x"}, "before", "unknown_parameter"),
+    ],
+)
+def test_pages_that_are_none(client: TestClient, query: Any, param: str, code: str) -> None:
+    response = client.get(PATH, params=query)
+    error = assert_error_shape(response)
+    assert (response.status_code, error["param"], error["code"]) == (400, param, code)
+
+
+def test_another_callers_file_is_no_cursor(shared: TestClient) -> None:
+    alice, bob = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
+    files, data = {"file": PLAIN}, {"purpose": "vision"}
+    id = shared.post(PATH, files=files, data=data, headers=alice).json()["id"]
+    assert shared.get(f"{PATH}?after={id}", headers=alice).status_code == 200
+    assert shared.get(f"{PATH}?after={id}", headers=bob).status_code == 400
