@@ -73,6 +73,7 @@ class Answer:
     retry: bool = False
     """Whether the same request may succeed later; otherwise clients are told not to try."""
     retry_after_s: int | None = None
+    """At least; a client is told up to a third more, by chance."""
 
 
 _USER_ERROR = "image_generation_user_error"
@@ -121,7 +122,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     QueueFull: Answer(429, "requests", "rate_limit_exceeded", retry=True),
     RateLimited: Answer(429, "requests", "rate_limit_exceeded", retry=True),
     Draining: _LATER,
-    NoDevice: Answer(503, _UNAVAILABLE, "no_device", retry=True, retry_after_s=60),
+    NoDevice: Answer(503, _UNAVAILABLE, "no_device", retry=True, retry_after_s=45),
     ResultNotStored: Answer(500, "server_error", retry=True),
     JobCancelled: _LATER,
     JobFailed: Answer(500, "server_error"),

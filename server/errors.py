@@ -56,6 +56,8 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Literal
 
+from server.retries import retry_after_headers
+
 Reason = Literal["queue_images", "queue_seconds", "key_images_per_minute", "key_images_in_queue"]
 """The limits that a request can meet which may be asked again later."""
 
@@ -229,29 +231,40 @@ class ClientDisconnected(ApiError):
 class QueueFull(ApiError):
     """More work is waiting than the server accepts; `wait_s` is when there will be room."""
 
-    def __init__(self, wait_s: float, reason: Reason = "queue_images") -> None:
+    def __init__(
+        self, wait_s: float, reason: Reason = "queue_images", delay_s: float = 0.0
+    ) -> None:
+        """The client is told to come back `delay_s` after there is room."""
         self.wait_s, self.reason = wait_s, reason
-        seconds = max(1, ceil(wait_s))
+        seconds = max(1, ceil(wait_s + delay_s))
         super().__init__(f"Rate limit reached: the queue is full. Please try again in {seconds}s.")
-        self.headers = {"Retry-After": str(seconds)}
+        self.headers = retry_after_headers(wait_s + delay_s)
 
 
 class RateLimited(ApiError):
     """The caller has used up what its key allows."""
 
     def __init__(
-        self, reason: Reason, where: str, limit: int, used: float, requested: int, each_s: float
+        self,
+        reason: Reason,
+        where: str,
+        limit: int,
+        used: float,
+        requested: int,
+        each_s: float,
+        delay_s: float = 0.0,
     ) -> None:
-        """Every `each_s` seconds one of the used images comes back."""
+        """Every `each_s` seconds one of the used images comes back; the client is told to come
+        back `delay_s` after there are enough of them."""
         self.reason = reason
         self.wait_s = (used + requested - limit) * each_s
         used_up = ceil(used)
         super().__init__(
             f"Rate limit reached for {where}: Limit {limit}, Used {used_up}, "
-            f"Requested {requested}. Please try again in {_duration(self.wait_s)}."
+            f"Requested {requested}. Please try again in {_duration(self.wait_s + delay_s)}."
         )
         self.headers = {
-            "Retry-After": str(max(1, ceil(self.wait_s))),
+            **retry_after_headers(self.wait_s + delay_s),
             "x-ratelimit-limit-images": str(limit),
             "x-ratelimit-remaining-images": str(limit - used_up),
             "x-ratelimit-reset-images": _duration(used * each_s),

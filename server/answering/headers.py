@@ -24,7 +24,7 @@ UNREAD = "x-darkroom-unread"
 CONSTANT = {
     "openai-version": "2020-10-01",
     "x-content-type-options": "nosniff",
-    "access-control-expose-headers": "X-Request-ID, Retry-After, "
+    "access-control-expose-headers": "X-Request-ID, Retry-After, Retry-After-Ms, X-Should-Retry, "
     f"{MODEL}, {SEEDS}, {IGNORED}, {REWRITE}, {UNREAD}",
 }
 

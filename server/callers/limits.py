@@ -4,11 +4,13 @@ Pure bookkeeping with the time given from outside, in seconds. Knows callers and
 jobs or HTTP.
 """
 
+import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from server.callers.callers import Caller
-from server.errors import RateLimited
+from server.errors import RateLimited, Reason
+from server.retries import PendingRetries, Random
 
 _MINUTE_S = 60.0
 _ROUNDING = 1e-9
@@ -40,17 +42,34 @@ class _Use:
     held: int = 0
     """Images that wait or run."""
     pace: Pace = field(default_factory=Pace)
+    retries: PendingRetries = field(default_factory=PendingRetries)
 
     def spent_by(self, now: float, a_minute: int) -> float:
         """What of the allowance is spent at a time."""
         return max(0.0, self.spent - (now - self.at) * a_minute / _MINUTE_S)
 
+    def refusal(
+        self,
+        reason: Reason,
+        where: str,
+        limit: int,
+        used: float,
+        requested: int,
+        each_s: float,
+        now: float,
+    ) -> RateLimited:
+        """Refuse a request, behind those that were refused before it."""
+        wait_s = (used + requested - limit) * each_s
+        exact = reason == "key_images_per_minute"
+        delay_s = self.retries.delay(requested, wait_s, each_s, limit, now, exact=exact)
+        return RateLimited(reason, where, limit, used, requested, each_s, delay_s)
+
 
 class Limits:
     """The use that every caller has made of what it may."""
 
-    def __init__(self) -> None:
-        self._uses: defaultdict[str, _Use] = defaultdict(_Use)
+    def __init__(self, rand: Random = random.random) -> None:
+        self._uses: defaultdict[str, _Use] = defaultdict(lambda: _Use(retries=PendingRetries(rand)))
 
     def check(self, caller: Caller, images: int, model: str, now: float) -> None:
         """Raises RateLimited, with the wait until so many images could be taken; uses nothing.
@@ -59,15 +78,13 @@ class Limits:
         """
         use = self._uses[caller.name]
         if (limit := caller.images_per_minute) is not None:
-            spent = use.spent_by(now, limit)
+            spent, each_s = use.spent_by(now, limit), _MINUTE_S / limit
             if spent + images > limit + _ROUNDING:
                 where = f"{model} on images per min"
-                each_s = _MINUTE_S / limit
-                raise RateLimited("key_images_per_minute", where, limit, spent, images, each_s)
+                raise use.refusal("key_images_per_minute", where, limit, spent, images, each_s, now)
         if (limit := caller.in_queue) is not None and use.held + images > limit:
-            where = f"{model} on images in queue"
-            each_s = use.pace.seconds
-            raise RateLimited("key_images_in_queue", where, limit, use.held, images, each_s)
+            where, each_s = f"{model} on images in queue", use.pace.seconds
+            raise use.refusal("key_images_in_queue", where, limit, use.held, images, each_s, now)
 
     def take(self, caller: Caller, images: int, now: float) -> None:
         """So many images were accepted."""

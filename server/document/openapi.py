@@ -104,7 +104,8 @@ def _failure(kinds: Sequence[type[Exception]], also: tuple[str, ...]) -> dict[st
     schema = {**ref("Error"), "properties": {"error": error}}
     final = () if any(row.retry for row in rows) else ("x-should-retry",)
     told = " ".join(_cause(kind) for kind in kinds)
-    return _response(told, {JSON: schema}, (*also, *final), ("retry-after", "x-should-retry"))
+    maybe = ("retry-after", "retry-after-ms", "x-should-retry")
+    return _response(told, {JSON: schema}, (*also, *final), maybe)
 
 
 def _cause(kind: type[Exception]) -> str:

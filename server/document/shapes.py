@@ -41,6 +41,7 @@ HEADERS: Mapping[str, Schema] = {
     headers.REWRITE: {"type": "string", "enum": list(get_args(Outcome))},
     headers.UNREAD: {"type": "string", "pattern": "^[a-z_]+=[1-9][0-9]*(,[a-z_]+=[1-9][0-9]*)*$"},
     "retry-after": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+    "retry-after-ms": {"type": "string", "pattern": "^[1-9][0-9]*$"},
     "x-should-retry": {"type": "string", "enum": ["false"]},
     "www-authenticate": {"type": "string", "pattern": "^Bearer "},
 }

@@ -29,7 +29,7 @@ from server.fleet.admission import Admission
 from server.fleet.aide import equipment
 from server.fleet.device import Device, devices_of
 from server.fleet.dispatch import Dispatch
-from server.fleet.estimates import Estimates
+from server.fleet.estimates import GUESS_S, Estimates
 from server.fleet.process import WorkerProcess
 from server.fleet.queue import Queue, Show, Spent, Ticket
 from server.fleet.status import FleetStatus, QueueStatus
@@ -91,7 +91,8 @@ class Fleet:
             raise Draining
         if all(device.set_aside for device in self._devices):
             raise NoDevice
-        self._admission.check_images(len(self._tickets), self._wait_s(), images)
+        ahead = len(self._tickets)
+        self._admission.check_images(ahead, self._wait_s(), images, self._image_s())
 
     def submit(
         self,
@@ -112,7 +113,8 @@ class Fleet:
         self.check(len(jobs))
         work_s = [self._estimates.work_s(job) for job in jobs]
         if self._tickets and self._estimates.measured:  # nobody is refused by a mere guess
-            self._admission.check_wait(self._wait_s(), sum(work_s) / self._workers, within_s)
+            asked_s = sum(work_s) / self._workers
+            self._admission.check_wait(self._wait_s(), len(jobs), asked_s, within_s)
         futures = [self._accept(*each, show, spent) for each in zip(jobs, work_s, strict=True)]
         self._dispatch()
         return futures
@@ -140,6 +142,11 @@ class Fleet:
         queued = sum(ticket.work_s for ticket in self._queue)
         given = sum(device.load.left(now) for device in self._devices)
         return (queued + given) / self._workers
+
+    def _image_s(self) -> float:
+        """The predicted seconds in which one more of the accepted images is finished."""
+        work_s = sum(ticket.work_s for ticket in self._tickets)
+        return work_s / max(1, len(self._tickets)) / self._workers or GUESS_S
 
     def _accept(
         self, job: Job, work_s: float, show: Show | None, spent: Spent | None

@@ -15,6 +15,7 @@ from pipelines.registry import Level
 from server import answers
 from server.reading.contract import ImageRequest
 from server.refusals import ModerationBlocked
+from server.retries import jittered, retry_after_headers
 
 _TOKENS_PER_SQUARE: Mapping[Level, int] = {"low": 272, "medium": 1056, "high": 4160}
 _BYTES_PER_TEXT_TOKEN = 4
@@ -116,7 +117,7 @@ def error_response(error: Exception) -> Response:
     response = json_response({"error": error_body(error)}, answer.status)
     response.headers.update(getattr(error, "headers", {}))
     if answer.retry_after_s:
-        response.headers["retry-after"] = str(answer.retry_after_s)
+        response.headers.update(retry_after_headers(jittered(answer.retry_after_s)))
     if not answer.retry:
         response.headers["x-should-retry"] = "false"
     return response
