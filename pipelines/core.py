@@ -99,6 +99,7 @@ class JobError(Exception):
     ├── JobCancelled      nobody waits for it any more
     ├── JobFailed         its pipeline raised
     │   ├── UnfitLora     a LoRA of it is not for its model, or is gone
+    │   ├── NonFinite     a part of its model returned NaN or infinite values
     │   └── DoesNotFit    even alone it needs more memory than the device has
     ├── Blocked           its image is not what the content policy lets out
     ├── ModelUnavailable  its model could not be loaded
@@ -123,6 +124,15 @@ class UnfitLora(JobFailed):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class NonFinite(JobFailed):
+    """A part of the job's model returned NaN or infinite values, of which no image is made."""
+
+    def __init__(self, source: str, remedy: str) -> None:
+        """`source` names the part and the model; `remedy` is a sentence for the operator."""
+        super().__init__(source, remedy)
+        self.source, self.remedy = source, remedy
 
 
 class DoesNotFit(JobFailed):

@@ -14,6 +14,7 @@ from pipelines.core import (
     JobError,
     JobFailed,
     ModelUnavailable,
+    NonFinite,
     UnfitLora,
     WorkerLost,
 )
@@ -127,6 +128,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     JobCancelled: _LATER,
     JobFailed: Answer(500, "server_error"),
     UnfitLora: Answer(400, code="invalid_value"),
+    NonFinite: Answer(500, "server_error", "non_finite_values"),
     DoesNotFit: Answer(500, "server_error", "insufficient_memory"),
     Blocked: Answer(400, code="content_policy_violation"),
     ModelUnavailable: Answer(503, _UNAVAILABLE, "model_unavailable"),
@@ -137,6 +139,9 @@ TABLE: Mapping[type[Exception], Answer] = {
 _MESSAGES: Mapping[type[JobError], str] = {
     JobCancelled: "The server gave this request up. Please retry after a brief delay.",
     DoesNotFit: "This image needs more memory than the server has; {0.width}x{0.height} would fit.",
+    NonFinite: (
+        "The image could not be made: the {0.source} returned NaN or infinite values. {0.remedy}"
+    ),
     UnfitLora: "The LoRA '{0.name}' does not fit this model.",
     Blocked: "The image that was made is not allowed by this server's content policy.",
     ModelUnavailable: "The model could not be loaded. The server's log says why.",

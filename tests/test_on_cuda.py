@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUPS = {
-    "pretence": ["tests/cuda/test_pretence.py"],
+    "pretence": ["tests/cuda/test_pretence.py", "tests/cuda/test_finite.py"],
 }
 
 

@@ -14,6 +14,7 @@ import torch
 from greenlet import getcurrent, greenlet
 
 from pipelines.core import Image, Job
+from pipelines.lanes.finite import FiniteChecks
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -34,6 +35,7 @@ class Lane(greenlet):
         self.steps_run = 0
         self.device_seconds = 0.0
         self.wears: Worn = ()
+        self.finite = FiniteChecks()
         self.parked: Call | None = None
         self.image: Image | None = None
         self.failure: BaseException | None = None

@@ -71,8 +71,8 @@ class Rendezvous:
             return self._method(*args, **kwargs)
         call = self._call(args, kwargs, of(self._module, lane.wears))
         if self.join.remembers and (known := self._memory.get(self._identity(call))) is not None:
-            return known
-        return lane.park(call)
+            return lane.finite.record(self.join, call.arguments, known)
+        return lane.finite.record(self.join, call.arguments, lane.park(call))
 
     def run(self, calls: Sequence[Call], small: bool = False) -> list[Any]:
         """Answer calls of equal key in one pass; a module that remembers makes equal ones once.

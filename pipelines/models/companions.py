@@ -47,15 +47,17 @@ class Onlooker(ABC):
         self._device = device
 
     def look(self, pixels: torch.Tensor) -> tuple[Any, list[Any]]:
-        """What the model makes of an image, (3, height, width) in [0, 1], and what that means.
+        """What the model makes of an image, (3, height, width) in [0, 1] or in 8 bits, and what
+        that means.
 
         Raises ModelUnavailable if there are no weights that can be read.
         """
         if isinstance(self._parts, Exception):
             raise ModelUnavailable(f"{self.key}: {self._parts}") from self._parts
         model, processor, labels = self._parts
-        eight_bits = (pixels.float() * 255).round().to(torch.uint8).cpu()
-        seen = processor(images=eight_bits, return_tensors="pt")["pixel_values"]
+        if pixels.dtype != torch.uint8:
+            pixels = (pixels.float() * 255).round().to(torch.uint8)
+        seen = processor(images=pixels.cpu(), return_tensors="pt")["pixel_values"]
         return model(pixel_values=seen.to(self._device)), labels
 
     @abstractmethod

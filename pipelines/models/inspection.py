@@ -4,13 +4,15 @@ Knows transformers' image classifiers, and the safety checker that comes with St
 which images are looked at.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from pipelines.content import NSFW, Category, Classifier, is_safety_checker
-from pipelines.core import Blocked, Strictness
+from pipelines.core import Blocked, NonFinite, Strictness
+from pipelines.lanes.finite import DAMAGED
 from pipelines.models.companions import Companion, Onlooker, Parts
 
 
@@ -24,7 +26,8 @@ class Inspector(Companion):
         self._classifier = classifier
 
     def check(self, pixels: torch.Tensor, strictness: Strictness) -> None:
-        """Raises Blocked for an image, (3, height, width) in [0, 1], that is not to be let out.
+        """Raises Blocked for an image, (3, height, width) in [0, 1] or in 8 bits, that is not to be
+        let out.
 
         ModelUnavailable if there are no weights that can be read: then none is.
         """
@@ -33,9 +36,15 @@ class Inspector(Companion):
             raise Blocked(tuple(sorted(found)))
 
     def scores(self, pixels: torch.Tensor) -> list[tuple[Category, float]]:
-        """What is in such an image, by label; raises ModelUnavailable."""
+        """What is in such an image, by label; raises ModelUnavailable or NonFinite.
+
+        NaN scores are below every threshold, and would let every image out.
+        """
         found, categories = self.look(pixels)
-        return list(zip(categories, found[0].tolist(), strict=True))
+        scores = found[0].tolist()
+        if any(math.isnan(score) for score in scores):
+            raise NonFinite(f"image classifier ({self.key})", DAMAGED)
+        return list(zip(categories, scores, strict=True))
 
     def _read(self) -> Parts:
         from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
@@ -63,8 +72,8 @@ class Guard(Onlooker):
         self._pipe = pipe
 
     def check(self, pixels: torch.Tensor, strictness: Strictness) -> None:
-        """Raises Blocked for an image, (3, height, width) in [0, 1], by no other threshold than
-        its own."""
+        """Raises Blocked for an image, (3, height, width) in [0, 1] or in 8 bits, by no other
+        threshold than its own."""
         found, categories = self.look(pixels)
         if found.any():
             raise Blocked(tuple(categories))

@@ -18,7 +18,7 @@ class Matting(Companion):
     key = "matting"
 
     def alpha(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(3, height, width) in [0, 1] -> (1, height, width): 1 what is shown, 0 the background.
+        """(3, height, width) in [0, 1] or in 8 bits -> (1, height, width) in [0, 1], the opacity.
 
         Raises ModelUnavailable if there are no weights that can be read.
         """

@@ -14,6 +14,7 @@ from pipelines.core import (
     JobCancelled,
     JobFailed,
     ModelUnavailable,
+    NonFinite,
     WorkerLost,
 )
 from pipelines.registry import Registry
@@ -361,6 +362,7 @@ def test_the_png_says_how_it_was_made(generate: Any) -> None:
     [
         (JobFailed("CUDA at /root/x.py"), 500, None, False),
         (DoesNotFit(512, 512), 500, "insufficient_memory", False),
+        (NonFinite("decoder of the model 'x'", "Use float32."), 500, "non_finite_values", False),
         (WorkerLost(), 500, None, False),
         (ModelUnavailable("/root/weights"), 503, "model_unavailable", False),
         (JobCancelled(), 503, "server_is_overloaded", True),
