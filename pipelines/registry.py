@@ -25,6 +25,7 @@ from pipelines.definitions import (
     read_entry,
 )
 from pipelines.lora_files import FOLDER, LoraFiles
+from pipelines.model_names import PUBLISHED, known_name
 from pipelines.others import HUB, MATTING, check_other, others_of
 from pipelines.presets import NativeSize, Preset, Quality, Strength
 from pipelines.wording import Language, Templates
@@ -164,6 +165,15 @@ class Registry:
     def preferences(self, name: str) -> list[str]:
         """The models that may serve a name, the best first; empty for an unknown name."""
         return self._names.get(name, [])
+
+    def known_name(self, name: str, strict: bool = False) -> str | None:
+        """The name of weights.yaml that a name stands for (see `model_names`), if any.
+
+        `strict`: only names that OpenAI has stand for others.
+        """
+        if strict and name not in self._names and name not in PUBLISHED:
+            return None
+        return known_name(name, self._names)
 
     def size(self, model: str) -> int:
         """The bytes of a model's weights; 0 if it is not installed."""

@@ -42,6 +42,8 @@ async def answer(
         left_s = max(0.0, ANSWER_WITHIN_S - wording.seconds)
         response = await _all_at_once(request, wanted, jobs, left_s, services)
     response.headers[headers.MODEL] = wanted.model
+    if wanted.name != wanted.asked:
+        response.headers[headers.SERVED_AS] = wanted.name
     response.headers[headers.SEEDS] = ",".join(str(job.seed) for job in jobs)
     if wording.rewrite is not None:
         response.headers[headers.REWRITE] = wording.rewrite

@@ -89,7 +89,7 @@ def _work(checked: Checked, canvas: Canvas, registry: Registry) -> tuple[str, Ta
     if base is None:
         which = "without a mask" if whole else "with a mask"
         raise InvalidValue(
-            f"The model '{checked.name}' does not support image edits {which}.", "model"
+            f"The model '{checked.asked}' does not support image edits {which}.", "model"
         )
     model = registry.specialist(base, "edit" if whole else "inpaint")
     tasks = registry.models[model].tasks

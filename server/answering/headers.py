@@ -16,6 +16,7 @@ from server.answering.accounts import refused
 from server.handover.responses import error_response
 
 MODEL = "x-darkroom-model"
+SERVED_AS = "x-darkroom-served-as"
 SEEDS = "x-darkroom-seeds"
 IGNORED = "x-darkroom-ignored"
 REWRITE = "x-darkroom-rewrite"
@@ -25,7 +26,7 @@ CONSTANT = {
     "openai-version": "2020-10-01",
     "x-content-type-options": "nosniff",
     "access-control-expose-headers": "X-Request-ID, Retry-After, Retry-After-Ms, X-Should-Retry, "
-    f"{MODEL}, {SEEDS}, {IGNORED}, {REWRITE}, {UNREAD}",
+    f"{MODEL}, {SERVED_AS}, {SEEDS}, {IGNORED}, {REWRITE}, {UNREAD}",
 }
 
 _log = logging.getLogger(__name__)

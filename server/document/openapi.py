@@ -29,6 +29,8 @@ _BEARER = {
     "description": "Needed where the server has keys.",
 }
 _ALWAYS = ("x-request-id", "openai-processing-ms", *headers.CONSTANT)
+_SOMETIMES = (headers.SERVED_AS, headers.IGNORED, headers.REWRITE, headers.UNREAD)
+"""Headers that answers to a body may have."""
 _WITH = {"401": ("www-authenticate",), "429": ("retry-after",)}
 """Headers of errors of a status."""
 
@@ -75,7 +77,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    maybe = (headers.IGNORED, headers.REWRITE, headers.UNREAD) if operation.body else ()
+    maybe = _SOMETIMES if operation.body else ()
     good = _response("As it was asked for.", operation.answer, operation.headers, maybe)
     responses = {"200": good}
     for status, contents in operation.others.items():

@@ -277,4 +277,5 @@ def _in_words(schema: Schema) -> str:
 def _called(pattern: str) -> str:
     """A family's pattern as it is read by people."""
     names = re.sub(r"\([^)]*\)\?|\.\*", "…", pattern).split("|")
-    return ", ".join("every other name" if name == "…" else f"`{name}`" for name in names)
+    told = [name for name in names if not re.search(r"[\[\\]", name)]  # other spellings of these
+    return ", ".join("every other name" if name == "…" else f"`{name}`" for name in told)

@@ -36,6 +36,7 @@ HEADERS: Mapping[str, Schema] = {
     "openai-processing-ms": {"type": "string", "pattern": "^[0-9]+$"},
     **{name: {"type": "string", "enum": [value]} for name, value in headers.CONSTANT.items()},
     headers.MODEL: _TEXT,
+    headers.SERVED_AS: _TEXT,
     headers.SEEDS: {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
     headers.IGNORED: {"type": "string", "minLength": 1},
     headers.REWRITE: {"type": "string", "enum": list(get_args(Outcome))},

@@ -7,6 +7,7 @@ look like, or what is made of it.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -14,7 +15,7 @@ from pipelines.core import Image, Strictness, Task
 from pipelines.registry import Level, Registry
 from server import errors
 from server.reading.endpoints import GENERATIONS, Endpoint
-from server.reading.kinds import Text, echo, read_table, read_value, unknown
+from server.reading.kinds import Text, echo, listed, read_table, read_value, unknown
 from server.reading.loras import check_loras
 from server.reading.profiles import EXTENSIONS, Profile, ResponseFormat
 from server.reading.region import Canvas
@@ -52,7 +53,9 @@ class ImageRequest:
 
     profile: Profile
     name: str
-    """The name that was asked for."""
+    """The name of weights.yaml that was asked for."""
+    asked: str
+    """The name as it was sent, which may stand for another one."""
     model: str
     """The id of the installed model that serves the name."""
     prompt: str
@@ -107,6 +110,7 @@ class Checked:
     endpoint: Endpoint
     profile: Profile
     name: str
+    asked: str
     model: str
     values: Mapping[str, Any]
     """The parameters that were sent, as their kinds read them."""
@@ -145,6 +149,7 @@ class Checked:
         return ImageRequest(
             profile=self.profile,
             name=self.name,
+            asked=self.asked,
             model=self.model,
             prompt=self.prompt,
             n=self.n,
@@ -186,22 +191,26 @@ def check(
     `strict`: what the original refuses for a name that it has is a fault.
     """
     sent = {name: value for name, value in body.items() if value is not None}
-    name = cast(
+    asked = cast(
         str, read_value(Text(256), "model", sent.get("model", _default(endpoint, sent, registry)))
     )
-    model = _serving_model(name, endpoint, registry)
-    profile = endpoint.profile(name)
+    name = registry.known_name(asked, strict)
+    if name is None:
+        raise errors.ModelDoesNotExist(no_such_model(asked, registry), "model")
+    profile = endpoint.profile(asked)
     if profile is None:
-        raise errors.InvalidValue(f"The model '{name}' does not support {endpoint.does}.", "model")
+        raise errors.InvalidValue(f"The model '{asked}' does not support {endpoint.does}.", "model")
+    model = _serving_model(name, asked, endpoint, registry)
     beyond = profile.beyond if strict else frozenset()
     table = {name: kind for name, kind in profile.parameters.items() if name not in beyond}
-    values = read_table(table, sent, endpoint.required, partial(_unknown, endpoint, name))
+    values = read_table(table, sent, endpoint.required, partial(_unknown, endpoint, asked))
     _check_combinations(values)
     check_loras(values.get("loras", ()), model, registry)
     checked = Checked(
         endpoint=endpoint,
         profile=profile,
         name=name,
+        asked=asked,
         model=model,
         values=values,
         order=tuple(sent),
@@ -223,17 +232,24 @@ def _default(endpoint: Endpoint, sent: Mapping[str, object], registry: Registry)
     return known[0] if known else endpoint.default_models[0]
 
 
-def _serving_model(name: str, endpoint: Endpoint, registry: Registry) -> str:
-    preferences = registry.preferences(name)
-    if not preferences:
-        raise errors.ModelDoesNotExist(f"The model '{echo(name)}' does not exist.", "model")
+def no_such_model(name: str, registry: Registry) -> str:
+    """The message about a model name that stands for none: with the nearest ones there are."""
+    near = get_close_matches(name[:256].lower(), registry.names, n=3)
+    hint = f" Did you mean {listed(near, 'or')}?" if near else ""
+    return (
+        f"The model '{echo(name)}' does not exist.{hint} GET /v1/models lists every name that can "
+        "be sent."
+    )
+
+
+def _serving_model(name: str, asked: str, endpoint: Endpoint, registry: Registry) -> str:
     model = registry.resolve(name, endpoint.tasks)
     if model is None and registry.resolve(name):
-        raise errors.InvalidValue(f"The model '{name}' does not support {endpoint.does}.", "model")
+        raise errors.InvalidValue(f"The model '{asked}' does not support {endpoint.does}.", "model")
     if model is None:
         raise errors.ModelNotInstalled(
-            f"The model '{name}' is known to this server, but its weights are not installed. "
-            f"Its operator can install {' or '.join(_recipes(preferences, registry))}.",
+            f"The model '{asked}' is known to this server, but its weights are not installed. Its "
+            f"operator can install {' or '.join(_recipes(registry.preferences(name), registry))}.",
             "model",
         )
     return model

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipelines.core import Task
+from pipelines.model_names import undated
 from server.reading.kinds import Anything, Boolean, Choice, Kind, Table
 from server.reading.profiles import (
     DALL_E_2,
+    DALL_E_3_NAMES,
     EXTENSIONS,
     FAMILIES,
     GPT_IMAGE_1,
@@ -59,8 +61,9 @@ class Endpoint:
     event: Literal["image_generation", "image_edit"] = "image_generation"
 
     def profile(self, name: str) -> Profile | None:
-        """The profile of a model name: that of the first family that it belongs to."""
-        return next(it for pattern, it in self.families if re.fullmatch(pattern, name, re.S))
+        """The profile of a model name, as sent: that of the first family that it belongs to."""
+        own = undated(name)
+        return next(it for pattern, it in self.families if re.fullmatch(pattern, own, re.S))
 
 
 def _with_pictures(
@@ -91,7 +94,7 @@ def _edit_families(pictures: Table) -> tuple[tuple[str, Profile | None], ...]:
 
     return (
         (r"dall-e-2", _with_pictures(DALL_E_2, pictures)),
-        (r"dall-e-3", None),
+        (DALL_E_3_NAMES, None),
         (r"gpt-image-1-mini(-.*)?", own_size(GPT_IMAGE_1, ("low",))),
         (r"gpt-image-1(\D.*)?|chatgpt-image-.*", own_size(GPT_IMAGE_1, _BOTH)),
         (r"gpt-image-2(-.*)?", own_size(GPT_IMAGE_2)),
@@ -139,7 +142,7 @@ VARIATIONS = Endpoint(
     does="image variations",
     families=(
         (r"dall-e-2", _variations(DALL_E_2, _SIZE_AND_FORM)),
-        (r"dall-e-3|gpt-image-.*|chatgpt-image-.*", None),
+        (rf"{DALL_E_3_NAMES}|gpt-image-.*|chatgpt-image-.*", None),
         (r".*", replace(_OPEN_VARIATIONS, default_size=None)),
     ),
     required=("image",),

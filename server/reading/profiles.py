@@ -153,9 +153,10 @@ OPEN = Profile(
     ignored=frozenset({"style", "user", "safety_identifier", "partial_images", "strength"}),
 )
 
+DALL_E_3_NAMES = r"dall-e-3([.-].*)?|dall-e-([4-9]|\d\d).*"
 FAMILIES: tuple[tuple[str, Profile], ...] = (
     (r"dall-e-2", DALL_E_2),
-    (r"dall-e-3", DALL_E_3),
+    (DALL_E_3_NAMES, DALL_E_3),
     (r"gpt-image-1(\D.*)?|chatgpt-image-.*", GPT_IMAGE_1),
     (r"gpt-image-2(-.*)?", GPT_IMAGE_2),
     (r"gpt-image-.*", GPT_IMAGE_2_5),

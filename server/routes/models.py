@@ -6,10 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from server.answering import headers
 from server.callers.pagination import MAX_LIMIT, MODELS_QUERY, cursor_page, ids_after
 from server.callers.queries import read_query
 from server.errors import ModelNotFound
 from server.handover.responses import json_response
+from server.reading.contract import no_such_model
 from server.services import Parts, Services, caller_of
 
 router = APIRouter(prefix="/v1/models", dependencies=[Depends(caller_of)])
@@ -26,11 +28,15 @@ async def list_models(request: Request, parts: Parts) -> Response:
 
 @router.get("/{name:path}")
 async def retrieve_model(name: str, parts: Parts) -> Response:
-    """One of the names."""
-    if not parts.registry.preferences(name):
-        raise ModelNotFound(f"The model '{name}' does not exist", "model")
-    (model,) = await run_in_threadpool(_models, [name], parts)
-    return json_response(model)
+    """One of the names, or one that stands for it."""
+    known = parts.registry.known_name(name, parts.config.strict)
+    if known is None:
+        raise ModelNotFound(no_such_model(name, parts.registry), "model")
+    (model,) = await run_in_threadpool(_models, [known], parts)
+    response = json_response(model | {"id": name})
+    if known != name:
+        response.headers[headers.SERVED_AS] = known
+    return response
 
 
 def _models(names: Sequence[str], parts: Services) -> list[dict[str, Any]]:

@@ -165,7 +165,7 @@ def test_families_that_differ_are_told_apart() -> None:
     told = endpoint_schema(GENERATIONS)["properties"]["n"]["description"]
     assert told == (
         "How many images. By model: `dall-e-2`, `gpt-image-1…`, `chatgpt-image-…`, `gpt-image-2…`, "
-        "`gpt-image-…`, every other name: 1 to 10; `dall-e-3`: 1."
+        "`gpt-image-…`, every other name: 1 to 10; `dall-e-3…`: 1."
     )
 
 

@@ -59,7 +59,7 @@ def test_the_first_fault_is_told_in_the_order_of_the_contract(registry: Registry
         "quality": "ultra",
         "n": 0,
         "unheard": 1,
-        "model": "gpt-image-9000",
+        "model": "nobody",
     }
     told = []
     repairs: list[dict[str, Any]] = [

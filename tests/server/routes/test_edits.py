@@ -29,6 +29,7 @@ from tests.server.pictures import (
 
 PATH = "/v1/images/edits"
 REQUEST, USER = "invalid_request_error", "image_generation_user_error"
+NO_MODEL = "The model 'gpt-5' does not exist. GET /v1/models lists every name that can be sent."
 
 RGB = noise()
 PLAIN = file_of(RGB)
@@ -334,7 +335,7 @@ BAD: list[tuple[list[Part], dict[str, Any], str, str | None, str | None, str | N
      "Unknown parameter: 'images'. For multipart/form-data use 'image' or 'image[]'."),
     ([], {"model": "dall-e-3"}, REQUEST, "model", "invalid_value",
      "The model 'dall-e-3' does not support image edits."),
-    ([], {"model": "gpt-5"}, USER, "model", "invalid_value", "The model 'gpt-5' does not exist."),
+    ([], {"model": "gpt-5"}, USER, "model", "invalid_value", NO_MODEL),
     ([], {"model": "only-absent"}, USER, "model", "model_not_installed", None),
     ([*SIXTEEN, ("image", PLAIN)], {}, REQUEST, "image", "array_above_max_length", None),
     ([*SIXTEEN, ("image[]", PLAIN)], {}, REQUEST, "image", "array_above_max_length", None),
