@@ -45,6 +45,7 @@ __all__ = [
 Level = Literal["low", "medium", "high"]
 Offload = Literal["auto", "none", "text", "group"]
 Quantize = Literal["none", "auto", "float8", "int8", "nf4"]
+Prediction = Literal["epsilon", "v", "flow"]
 
 RESERVED = frozenset({*OTHERS, FOLDER})
 """Folders of what is there beside models, by which no model can be called."""
@@ -70,6 +71,11 @@ class ModelSpec(Strict):
     """What of it waits in the host's memory, where a device has too little; see `plans`."""
     quantization: Quantize = "none"
     """In how few bits the large ones of its weights are stored; see `quantizations`."""
+    prediction: Prediction | None = None
+    """What the denoiser predicts: the noise, the velocity of diffusion, or that of a flow. None:
+    what its file says, or else its noise scheduler's configuration."""
+    zero_terminal_snr: bool | None = None
+    """Whether sampling begins with pure noise. None: as above."""
     preload: bool = False
     """Load when the server starts, not when first asked for."""
     strength: Strength = Strength()

@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -105,6 +105,30 @@ def build_gguf(pipeline: Path, file: Path) -> dict[str, torch.Tensor]:
     writer.write_tensors_to_file()
     writer.close()
     return become
+
+
+def scale_to_float8(
+    file: Path, suffix: str = ".scale_weight", rows: bool = False, **metadata: str
+) -> Path:
+    """Store a file's matrices in scaled float8, with the names of scales that ComfyUI gives; and
+    return another file with the plain weights that they stand for."""
+    stored, plain = {}, {}
+    for name, it in load_file(file).items():
+        stored[name] = plain[name] = it
+        if it.ndim != 2 or not name.endswith(".weight"):
+            continue
+        scale = (it.abs().amax(1, keepdim=True) if rows else it.abs().max()) / 448 + 1e-9
+        stored[name] = (it / scale).to(torch.float8_e4m3fn)
+        stored[name.removesuffix(".weight") + suffix] = scale
+        plain[name] = stored[name].float() * scale
+    if suffix == ".scale_weight":
+        stored["scaled_fp8"] = torch.empty(2, dtype=torch.float8_e4m3fn)
+        matrix = next(it for it in stored if it.endswith(suffix))
+        stored[matrix.removesuffix(suffix) + ".scale_input"] = torch.tensor(0.5)
+    other = file.with_name(f"plain-{file.name}")
+    save_file(plain, other)
+    save_file(stored, file, metadata or None)
+    return other
 
 
 def _denoiser(pipe: DiffusionPipeline) -> torch.nn.Module:

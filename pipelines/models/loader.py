@@ -16,12 +16,14 @@ from pipelines.lanes.constructing import constructing
 from pipelines.lanes.joins import Join, joins_for
 from pipelines.lanes.memory import Memory
 from pipelines.lanes.rendezvous import Rendezvous
+from pipelines.models.checkpoint_keys import NoiseSettings, noise_settings
 from pipelines.models.components import Shelf
 from pipelines.models.fingerprints import fingerprints
 from pipelines.models.footprints import Component, Parts
 from pipelines.models.inspection import Guard, Inspector
 from pipelines.models.loras import Loras
 from pipelines.models.matting import Matting
+from pipelines.models.noise_schedules import configure_noise
 from pipelines.models.quantizations import unable
 from pipelines.models.quantizing import mixes_rows, quantized
 from pipelines.models.siblings import sibling, with_prior
@@ -84,12 +86,19 @@ def load(
         raise WeightsError(f"quantization: {reason}")
     components = shelf.planned(spec, folder, prior)
     pipe = _read(spec.pipeline, spec, folder, shelf, components)
+    configure_noise(
+        pipe, NoiseSettings(spec.prediction, spec.zero_terminal_snr), _noise_settings(folder)
+    )
     names = _names(spec, folder, components)
     resident = Resident(spec, pipe, meet(pipe, names, memory), guard=_guard(pipe, names))
     if prior is not None:
         reader = _read("auto", spec, prior, shelf, shelf.planned(spec, prior))
         resident._siblings["variation"] = with_prior(pipe, reader)
     return resident
+
+
+def _noise_settings(place: Path) -> NoiseSettings:
+    return noise_settings(place) if place.suffix == ".safetensors" else NoiseSettings()
 
 
 def _guard(pipe: Any, names: Mapping[str, str]) -> Guard | None:

@@ -128,12 +128,24 @@ def import_(
         if base:
             raise WeightsError("--base is for a LoRA, with --lora")
         _require_entry(registry, path, name, like, models_dir)
+        if like is not None and path.is_file():
+            _require_usable(registry, path, like)
         pipe = name not in registry.others
         with bars() as begin:
             manifest = take_in(
                 path, models_dir, name, begin, like=like, link=link, is_pipeline=pipe
             )
         say_installed(name, manifest, models_dir)
+
+
+def _require_usable(registry: Registry, file: Path, like: str) -> None:
+    """Raise WeightsError unless a model like another uses all that is in a file."""
+    from pipelines.models.audit_process import require_usable
+
+    place, config = registry.path(like), registry.models[like].config
+    folder = Path(config) if config else place
+    if not require_usable(file, folder):
+        say(f"'{like}' is not installed: the tensors of {file.name} are compared when it is loaded")
 
 
 def _import_lora(

@@ -95,7 +95,8 @@ def test_a_single_file_is_served_like_another(run: Run) -> None:
     assert registry.resolve("mine") == "mine"
     assert registry.path("mine").name == "my.safetensors"
     assert run("verify", "mine").output == "mine: intact\n"
-    assert run("import", "my.safetensors", "--as", "mine", "--like", "tiny").exit_code == 0
+    refused(run("import", "my.safetensors", "--as", "mine", "--like", "tiny"), "no place for w")
+    assert verify(Path("models/mine")).intact, "and what was there is still there"
 
 
 def test_bundle_and_unbundle(run: Run, tmp_path: Path) -> None:
