@@ -13,6 +13,7 @@ EXAMPLES: dict[str, JobError] = {
     "JobFailed": core.JobFailed("it broke"),
     "UnfitLora": core.UnfitLora("inks"),
     "DoesNotFit": core.DoesNotFit(64, 32),
+    "NonFinite": core.NonFinite("decoder of the model 'x'", "Use float32."),
     "Blocked": core.Blocked(("violence",)),
     "ModelUnavailable": core.ModelUnavailable("it is not there"),
     "WorkerLost": core.WorkerLost("it died"),
