@@ -8,15 +8,14 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import IO, Any
-from urllib.parse import unquote_to_bytes
 
-import pybase64
 from starlette.requests import Request
 
 from server.errors import FileNotStored, InvalidValue
 from server.keeping.files import Files
 from server.prompts.moderations import MOST_PARTS
 from server.reading.body import chunks, content_type, parse_json, refuse_length, unsupported
+from server.reading.data_urls import decode_data_url, is_data_url
 from server.reading.endpoints import EDITS, JSON_EDITS, MOST_IMAGES, Endpoint
 from server.reading.fetch import fetch
 from server.reading.form import read_form
@@ -98,10 +97,10 @@ def _parse(
     for param, number, member in _members({name: parameters.get(name) for name in names}):
         key = "image_url" if "image_url" in member else "url"
         url = member.get(key)
-        if isinstance(url, str) and url[:5].lower() == "data:" and len(url) <= LONGEST_URL:
+        if isinstance(url, str) and is_data_url(url) and len(url) <= LONGEST_URL:
             file = scratch.new()
             opened.callback(file.close)
-            file.write(_data(url))
+            file.write(decode_data_url(url))
             member[key] = Upload(file, f"{param}.{key}", number=number)
     return parameters
 
@@ -117,17 +116,6 @@ def _members(parameters: dict[str, Any]) -> Iterator[tuple[str, int, dict[str, A
     for index, part in enumerate(parts[:MOST_PARTS] if isinstance(parts, list) else []):
         if isinstance(part, dict) and isinstance(part.get("image_url"), dict):
             yield f"input[{index}].image_url", index + 1, part["image_url"]
-
-
-def _data(url: str) -> bytes:
-    """What a data URL holds; nothing, which is no picture, if it is malformed."""
-    header, _, data = url.partition(",")
-    if not header.lower().endswith(";base64"):
-        return unquote_to_bytes(data)
-    try:
-        return pybase64.b64decode(data, validate=True)
-    except ValueError:
-        return b""
 
 
 def _stored(files: Files, id: str, caller: str, param: str) -> IO[bytes]:

@@ -15,7 +15,7 @@ from pipelines.core import Image, Strictness, Task
 from pipelines.registry import Level, Registry
 from server import errors
 from server.reading.endpoints import GENERATIONS, Endpoint
-from server.reading.kinds import Text, echo, listed, read_table, read_value, unknown
+from server.reading.kinds import Text, echo, given, listed, read_table, read_value, unknown
 from server.reading.loras import check_loras
 from server.reading.profiles import EXTENSIONS, Profile, ResponseFormat
 from server.reading.region import Canvas
@@ -190,7 +190,7 @@ def check(
 
     `strict`: what the original refuses for a name that it has is a fault.
     """
-    sent = {name: value for name, value in body.items() if value is not None}
+    sent = given(body, endpoint.required)
     asked = cast(
         str, read_value(Text(256), "model", sent.get("model", _default(endpoint, sent, registry)))
     )

@@ -4,9 +4,10 @@ Knows bytes, boundaries and names of parts; not what the parameters in them mean
 file is the picture that it should be.
 """
 
+import codecs
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from multipart import (
@@ -36,6 +37,14 @@ MOST_BOUNDARY = 200
 NULL = b"null"
 """What a part says that might as well have been left out, as in JSON."""
 MOST_HEADER_BYTES = 4096
+_CHARSET_FIELD = "_charset_"
+"""A field in which browsers tell the charset of the other fields, if the form has it."""
+_NOT_FOR_TEXTS = frozenset(
+    {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
+)
+"""Codecs of Python that are no charsets of texts on the web."""
+_CHARSETS = {"ascii": "utf-8-sig", "utf-8": "utf-8-sig", "iso8859-1": "cp1252"}
+"""The codec by which a declared charset is read: a superset, as in browsers."""
 
 _UNREADABLE = (
     "We could not parse the multipart form of your request. (HINT: This likely means you aren't "
@@ -49,14 +58,17 @@ class _Form:
     """What has been read of a form so far: texts and files by name."""
 
     opened: ExitStack
-    texts: dict[str, bytes] = field(default_factory=dict)
+    texts: dict[str, "_Text"] = field(default_factory=dict)
     files: dict[str, list[Upload]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, object]:
         """Everything as a table of parameters reads it; the text "null" is what JSON's null is."""
-        values = ((name, _value(data)) for name, data in self.texts.items() if data != NULL)
-        return dict(values) | dict(self.files)
+        texts = dict(self.texts)
+        default = texts.pop(_CHARSET_FIELD, None)
+        charset = default.data.decode("latin-1") if default and default.data else "utf-8"
+        values = {name: it.value(charset) for name, it in texts.items() if it.data != NULL}
+        return values | dict(self.files)
 
     def keep(self, upload: Upload, name: str, most: int) -> None:
         """Take in a file; raises ArrayTooLong for one more than may be there."""
@@ -100,6 +112,7 @@ def _parser(content_type: str) -> PushMultipartParser:
             boundary.encode("latin-1"),
             max_header_size=MOST_HEADER_BYTES,
             max_segment_count=MOST_PARTS,
+            header_charset="latin-1",  # accepts every byte; `_header_text` decodes the values
         )
     except (MultipartError, UnicodeEncodeError):
         raise _unreadable("its boundary has characters that no boundary may have") from None
@@ -132,15 +145,15 @@ async def _fill(
 def _begin(
     form: _Form, segment: MultipartSegment, scratch: Scratch, files: Mapping[str, int]
 ) -> "_Text | _File":
-    sent = segment.name or ""
+    sent = _header_text(segment.name)
     name = re.sub(r"\[\d{0,4}\]$", "", sent)
     if name not in files:
-        return _Text(sent)
+        return _Text(sent, segment.charset)
     upload = Upload(
         scratch.new(),
         param=sent,
         declared=segment.content_type or "application/octet-stream",
-        filename=segment.filename or "",
+        filename=_header_text(segment.filename),
     )
     form.keep(upload, name, files[name])
     return _File(name, upload)
@@ -149,7 +162,30 @@ def _begin(
 @dataclass(slots=True)
 class _Text:
     name: str
+    charset: str | None
     data: bytearray = field(default_factory=bytearray)
+
+    def value(self, default: str) -> FormText | bytes:
+        """The text, or the bytes of what is none; raises UnreadableBody for a wrong charset."""
+        charset = (self.charset or default).strip()
+        try:
+            codec = codecs.lookup(charset).name
+            if codec in _NOT_FOR_TEXTS:
+                raise LookupError
+            return FormText(self.data.decode(_CHARSETS.get(codec, codec)))
+        except LookupError:
+            wrong = "is not known"
+        except ValueError:
+            if self.charset is None:
+                return bytes(self.data)
+            wrong = "is not that of its bytes"
+        raise errors.UnreadableBody(
+            _UNREADABLE.format(
+                reason=f"the charset '{echo(charset)}' of the text '{echo(self.name)}' {wrong}; "
+                "UTF-8 needs no charset"
+            ),
+            echo(self.name),
+        )
 
     def add(self, data: bytes, left: int) -> None:
         self.data += data
@@ -162,7 +198,7 @@ class _Text:
     def end(self, form: _Form) -> None:
         if self.name in form.texts:
             raise _unreadable(f"'{echo(self.name)}' occurs twice")
-        form.texts[self.name] = bytes(self.data)
+        form.texts[self.name] = self
 
 
 @dataclass(slots=True)
@@ -184,17 +220,17 @@ class _File:
     def end(self, form: _Form) -> None:
         file = self.upload.file
         file.seek(0)
-        if self.size == len(NULL) and not self.upload.filename and file.read() == NULL:
+        # Browsers send an empty file field as a part without a file name and without content.
+        if not self.upload.filename and file.read(len(NULL) + 1) in (NULL, b""):
             form.drop(self.upload, self.name)
         file.seek(0)
 
 
-def _value(data: bytes) -> object:
-    """A text, or the bytes themselves, of which no parameter has the type."""
-    try:
-        return FormText(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return data
+def _header_text(value: str | None) -> str:
+    """A name in a part's header: UTF-8, or else Latin-1, as which all of it was read."""
+    with suppress(UnicodeDecodeError):
+        return (value or "").encode("latin-1").decode("utf-8")
+    return value or ""
 
 
 def _number(form: _Form) -> None:

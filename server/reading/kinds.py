@@ -47,6 +47,19 @@ def unknown(name: str) -> errors.InvalidRequest:
     return errors.UnknownParameter(f"Unknown parameter: '{echo(name)}'.", echo(name))
 
 
+def given(sent: Mapping[str, object], required: Collection[str] = ()) -> dict[str, object]:
+    """The parameters that have a value: not null, and not an empty field of a form.
+
+    Browsers send every field of a form, filled in or not. An empty field of a required name is
+    left to its kind, which says more about it.
+    """
+    return {
+        name: value
+        for name, value in sent.items()
+        if value is not None and (value != FormText("") or name in required)
+    }
+
+
 def read_table(
     table: Table,
     sent: Mapping[str, object],

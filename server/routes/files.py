@@ -13,7 +13,7 @@ from server.callers.queries import read_query
 from server.handover.responses import json_response
 from server.keeping.files import Files, Stored
 from server.reading.endpoints import FILES, FILES_REQUIRED
-from server.reading.kinds import read_table
+from server.reading.kinds import given, read_table
 from server.reading.uploads import check_type
 from server.services import Caller, Parts
 
@@ -27,8 +27,7 @@ _PURPOSE = "vision"
 async def create_file(request: Request, parts: Parts, caller: Caller) -> Response:
     """Keep a picture for an hour."""
     with await read_one_file(request, parts, "file") as sent:
-        given = {name: value for name, value in sent.parameters.items() if value is not None}
-        values = read_table(FILES, given, FILES_REQUIRED)
+        values = read_table(FILES, given(sent.parameters), FILES_REQUIRED)
         (upload,) = values["file"]
         stored = await run_in_threadpool(
             parts.files.save, upload.file, caller.name, upload.filename, check_type(upload)

@@ -137,6 +137,83 @@ def post_raw(client: TestClient, content: Any, boundary: str = "frontier") -> An
 TEXTS = (('name="prompt"', b"a star"), ('name="model"', b"gpt-image-1"))
 
 
+def declared(charset: str, data: bytes, name: str = "prompt") -> tuple[str, bytes]:
+    return f'name="{name}"\r\nContent-Type: text/plain; charset={charset}', data
+
+
+@pytest.mark.parametrize("model", ["gpt-image-1", "dall-e-2", "flux-schnell"])
+def test_fields_left_empty_in_a_browser_count_as_absent(
+    edit: Any, fleet: FakeFleet, model: str
+) -> None:
+    nothing = ("", b"", "application/octet-stream")
+    names = ("n", "size", "seed", "quality", "user", "negative_prompt", "background", "stream")
+    empty = dict.fromkeys(names if model == "gpt-image-1" else names[:3], "")
+    files = [("image", CLEAR_LEFT), ("image[]", nothing), ("mask", nothing)]
+    response = edit(*files, model=model, **empty)
+    assert response.status_code == 200, response.text
+    assert "x-darkroom-ignored" not in response.headers
+    absent = edit(("image", CLEAR_LEFT), model=model)
+    assert absent.json().keys() == response.json().keys()
+    assert {(job.task, job.negative_prompt, job.width) for job in fleet.jobs} == {
+        ("inpaint", None, fleet.jobs[0].width)
+    }
+
+
+def test_an_empty_field_without_a_file_name_is_no_file(client: TestClient) -> None:
+    body = form(('name="image"; filename="a.png"', CLEAR_LEFT), ('name="mask"', b""), *TEXTS)
+    assert_left_repainted(image_of(post_raw(client, body)))
+
+
+def test_a_model_left_empty_is_the_default(edit: Any) -> None:
+    assert list(edit(model="").json()["data"][0]) == ["url"]
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "käfer.png".encode("latin-1"),
+        "甲虫.png".encode("gbk"),
+        "表ソ.png".encode("shift_jis"),
+        "ソ".encode("shift_jis"),  # ends in a backslash
+        "甲虫.png".encode(),
+        b"\x80\x85\xff",
+        b"C:\\photos\\a.png",
+    ],
+)
+def test_the_bytes_of_a_file_name_do_not_matter(client: TestClient, filename: bytes) -> None:
+    body = form(('name="image"; filename="@@"', CLEAR_LEFT), *TEXTS).replace(b"@@", filename)
+    assert_left_repainted(image_of(post_raw(client, body)))
+
+
+@pytest.mark.parametrize(
+    ("charset", "data"),
+    [
+        ("utf-8", "Käfer „hier“".encode()),
+        ("UTF-8", b"\xef\xbb\xbf" + "Käfer „hier“".encode()),
+        ("us-ascii", "Käfer „hier“".encode()),  # by clients that always say so
+        ("iso-8859-1", "Käfer „hier“".encode("cp1252")),
+        ("windows-1252", "Käfer „hier“".encode("cp1252")),
+        ('"utf-16"', "Käfer „hier“".encode("utf-16")),
+    ],
+)
+def test_texts_are_decoded_by_their_declared_charset(
+    client: TestClient, fleet: FakeFleet, charset: str, data: bytes
+) -> None:
+    image = ('name="image"; filename="a.png"', PLAIN)
+    image_of(post_raw(client, form(image, declared(charset, data), TEXTS[1])))
+    assert fleet.jobs[0].prompt == "Käfer „hier“"
+
+
+def test_other_charsets(client: TestClient, fleet: FakeFleet) -> None:
+    image, size = ('name="image"; filename="a.png"', PLAIN), declared("gbk", b"", "size")
+    image_of(
+        post_raw(client, form(image, declared("gb18030", "甲虫".encode("gbk")), TEXTS[1], size))
+    )
+    field = ('name="_charset_"', b"gbk"), ('name="prompt"', "甲虫".encode("gbk"))
+    image_of(post_raw(client, form(image, *field, TEXTS[1])))
+    assert [job.prompt for job in fleet.jobs] == ["甲虫", "甲虫"]
+
+
 def test_parts_in_any_order_in_chunks_of_any_size(client: TestClient) -> None:
     picture, mask = ('name="image"; filename="a.png"', PLAIN), ('name="mask"', MASK)
     for parts in ([picture, *TEXTS, mask], [mask, TEXTS[1], picture, TEXTS[0]]):
@@ -306,7 +383,9 @@ BAD: list[tuple[list[Part], dict[str, Any], str, str | None, str | None, str | N
     ([], {"n": "abc"}, REQUEST, "n", "invalid_type",
      "Invalid type for 'n': expected an integer, but got a string value that could not be "
      "converted into an integer."),
-    ([], {"n": ""}, REQUEST, "n", "invalid_type", None),
+    ([], {"n": " "}, REQUEST, "n", "invalid_type", None),
+    ([("image", ("", b"", "application/octet-stream"))], {}, REQUEST, "image",
+     "missing_required_parameter", "Missing required parameter: 'image'."),
     ([], {"n": "1.0"}, REQUEST, "n", "invalid_type", None),
     ([], {"n": "9" * 5000}, REQUEST, "n", "invalid_type", None),
     ([], {"n": "0"}, REQUEST, "n", "integer_below_min_value", None),
@@ -472,7 +551,13 @@ MALFORMED: list[tuple[str, bytes, int, str]] = [
     ("frontier", b"--frontier\r\nX: y\r\n\r\nz\r\n--frontier--", 400, "Content-Disposition"),
     ("frontier", b"--frontier\nContent-Disposition: form-data\n\nz", 400, "line break"),
     ("frontier", form(('name="prompt"', b"\xff\xfe")), 400, "expected a string, but got a file"),
-    ("frontier", form(('name="\xff"', b"a")).replace(b"\xc3\xbf", b"\xff"), 400, "decode"),
+    ("frontier", form(('name="\xff"', b"a")).replace(b"\xc3\xbf", b"\xff"), 400, "parameter: 'ÿ'"),
+    ("frontier", form(declared("klingon", b"a")), 400, "'klingon' of the text 'prompt'"),
+    ("frontier", form(declared("zlib", b"a")), 400, "'zlib' of the text 'prompt' is not known"),
+    ("frontier", form(declared("idna", b"a")), 400, "'idna' of the text 'prompt' is not known"),
+    ("frontier", form(declared("utf-8", b"\xff")), 400, "is not that of its bytes"),
+    ("frontier", form(declared("x" * 2000, b"a")), 400, "is not known"),
+    ("frontier", form(('name="images"', PLAIN)), 400, "use 'image' or 'image[]'"),
     ("frontier", form(*TEXTS, TEXTS[0]), 400, "'prompt' occurs twice"),
     ("frontier", form(('name=""', b"a")), 400, "Unknown parameter: ''"),
     ("frontier", form(('name="prompt"', b"x" * (1 << 20)), TEXTS[1]), 413, "too large"),
