@@ -10,7 +10,7 @@ ARGS ?=
 TESTS ?=
 WORKERS ?= 2
 
-cuda_tests := tests/cuda
+cuda_tests := tests/cuda tests/bench/test_gpu.py
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check -q

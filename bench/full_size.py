@@ -43,8 +43,12 @@ class Size:
         return max(1, count // self.layers)
 
     def wide(self, count: int) -> int:
-        """A number of heads, or of channels: groups of 32 are normalised together."""
+        """A number of heads, or a width."""
         return max(1, count // self.width)
+
+    def channels(self, count: int) -> int:
+        """A number of channels of a convolution: a multiple of 32, the number of norm groups."""
+        return max(32, count // self.width // 32 * 32)
 
 
 def flux(size: Size) -> Any:
@@ -60,7 +64,7 @@ def flux(size: Size) -> Any:
         guidance_embeds=True,
     )
     return FluxPipeline(
-        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        _flow_match(),
         _autoencoder(16, size),
         _clip(768, size.deep(12)),
         tiny._clip_tokenizer(),
@@ -74,7 +78,7 @@ def sdxl(size: Size) -> Any:
     """SDXL: 2.6 billion parameters."""
     unet = UNet2DConditionModel(
         sample_size=128,
-        block_out_channels=tuple(size.wide(count) for count in (320, 640, 1280)),
+        block_out_channels=tuple(size.channels(count) for count in (320, 640, 1280)),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         transformer_layers_per_block=(1, size.deep(2), size.deep(10)),
@@ -96,7 +100,7 @@ def sd15(size: Size) -> Any:
     """Stable Diffusion 1.5: 0.9 billion parameters."""
     unet = UNet2DConditionModel(
         sample_size=64,
-        block_out_channels=tuple(size.wide(count) for count in (320, 640, 1280, 1280)),
+        block_out_channels=tuple(size.channels(count) for count in (320, 640, 1280, 1280)),
         attention_head_dim=size.wide(8),
         cross_attention_dim=768,
     )
@@ -134,14 +138,20 @@ def _randomise(module: torch.nn.Module) -> None:
                 weights.zero_()
 
 
+def _flow_match() -> FlowMatchEulerDiscreteScheduler:
+    with torch.device("cpu"):  # noise schedulers compute their tables with numpy
+        return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+
+
 def _euler() -> EulerDiscreteScheduler:
-    return EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-    )
+    with torch.device("cpu"):
+        return EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+        )
 
 
 def _autoencoder(channels: int, size: Size) -> AutoencoderKL:
-    widths = tuple(max(32, size.wide(count)) for count in (128, 256, 512, 512))
+    widths = tuple(size.channels(count) for count in (128, 256, 512, 512))
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,

@@ -2,8 +2,8 @@
 
     python -m bench.gpu [--device cuda:0] [--families flux sdxl sd-1.5]
 
-Random weights, bfloat16. `--small` makes everything tiny, to try the script itself on a CPU: its
-figures mean nothing.
+Random weights, bfloat16. `--small` makes models and shapes tiny, to try the script itself on any
+device, also on a CPU: its figures mean nothing.
 """
 
 import argparse
@@ -33,12 +33,22 @@ from tests.free import FreeCurves
 
 @dataclass(frozen=True)
 class Shape:
-    """What is measured of a family: its side in pixels, steps, guidance."""
+    """What is measured of a family: its side in pixels, steps, guidance; and how often."""
 
     family: str
     side: int
     steps: int
     guidance_scale: float
+    rounds: int = 5
+    """Repetitions of which the median is told."""
+    arrivals: int = 40
+    """Jobs that `short_among_long` sends."""
+    lengths: tuple[int, int] = (4, 28)
+    """The steps of a short and of a long one."""
+
+    def small(self) -> "Shape":
+        """The same in a size in which only the script itself is tried."""
+        return replace(self, side=32, steps=1, rounds=1, arrivals=2, lengths=(1, 2))
 
 
 SHAPES = (
@@ -108,19 +118,21 @@ class Bench:
         return {job.id: self.done[job.id] - begun - at for at, job in jobs}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Every shape of every family that is asked for."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--device", default="cuda:0")
     arguments.add_argument("--families", nargs="*", choices=FAMILIES, default=list(FAMILIES))
     arguments.add_argument("--small", action="store_true")
-    asked = arguments.parse_args()
+    asked = arguments.parse_args(argv)
     torch.set_grad_enabled(False)
     cuda = asked.device.startswith("cuda")
     print(torch.cuda.get_device_name(asked.device) if cuda else "CPU", f"torch {torch.__version__}")
     for family in asked.families:
         shapes = [shape for shape in SHAPES if shape.family == family]
-        measure_family(family, shapes, asked.device, Size(16, 5) if asked.small else Size())
+        if asked.small:
+            shapes = [shape.small() for shape in shapes[:1]]
+        measure_family(family, shapes, asked.device, Size(64, 10) if asked.small else Size())
         if cuda:
             torch.cuda.empty_cache()
 
@@ -131,8 +143,6 @@ def measure_family(family: str, shapes: Sequence[Shape], device: str, size: Size
     pipe = build(family, device, dtype, size)
     spec = ModelSpec.model_validate(entry("x"))
     # Guidance of its own makes a bare call comparable; lanes are attached after it was timed.
-    small = device == "cpu"
-    shapes = [replace(shape, side=64, steps=4) for shape in shapes[:1]] if small else shapes
     bare = {shape: bare_seconds(pipe, shape, device) for shape in shapes}
     bench = Bench(Resident(spec, pipe, meet(pipe, {}, Memory(2**28))), device)
     for shape in shapes:
@@ -153,7 +163,7 @@ def a_job(shape: Shape, seed: int, **other: Any) -> Job:
 
 
 def bare_seconds(pipe: Any, shape: Shape, device: str) -> float:
-    """One image by the pipeline alone, as diffusers documents it: the median of five."""
+    """One image by the pipeline alone, as diffusers documents it: the median."""
 
     def make(seed: int) -> None:
         pipe(
@@ -165,7 +175,7 @@ def bare_seconds(pipe: Any, shape: Shape, device: str) -> float:
             torch.cuda.synchronize(device)
 
     make(0)
-    return statistics.median(timed(lambda n=n: make(n)) for n in range(1, 6))
+    return statistics.median(timed(lambda n=n: make(n)) for n in range(1, shape.rounds + 1))
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -195,7 +205,7 @@ def beside_bare(bench: Bench, shape: Shape, bare: float) -> None:
     """One image through the engine, against the pipeline alone; and how busy the device was."""
     bench.run([a_job(shape, 100)])
     seconds, busy = [], []
-    for n in range(5):
+    for n in range(shape.rounds):
         before = bench.engine.passes.tally.busy_s
         seconds.append(bench.run([a_job(shape, 101 + n)]))
         busy.append((bench.engine.passes.tally.busy_s - before) / seconds[-1])
@@ -209,26 +219,32 @@ def beside_bare(bench: Bench, shape: Shape, bare: float) -> None:
 def text_cache(bench: Bench, shape: Shape) -> None:
     """What a prompt saves that was encoded before."""
     few = min(4, shape.steps)
-    new = statistics.median(bench.run([a_job(shape, 300 + n, steps=few)]) for n in range(5))
+    new = statistics.median(
+        bench.run([a_job(shape, 300 + n, steps=few)]) for n in range(shape.rounds)
+    )
     known = statistics.median(
-        bench.run([a_job(shape, 310 + n, steps=few, prompt="a fox 300")]) for n in range(5)
+        bench.run([a_job(shape, 310 + n, steps=few, prompt="a fox 300")])
+        for n in range(shape.rounds)
     )
     print(f"  a known prompt saves {1000 * (new - known):.1f} ms")
 
 
 def short_among_long(bench: Bench, shape: Shape) -> None:
-    """Poisson at 0.8 load, 4 and 28 steps: the engine's order against one at a time."""
+    """Poisson at 0.8 load, two lengths: the engine's order against one at a time."""
+    few, many = shape.lengths
     bench.use(Policy())
-    alone = {n: bench.run([a_job(shape, 400, steps=n)]) for n in (4, 28)}
+    alone = {n: bench.run([a_job(shape, 400, steps=n)]) for n in shape.lengths}
     rate = 0.8 / statistics.mean(alone.values())
     rng, at, jobs = random.Random(0), 0.0, []
-    for n in range(40):
+    counts = [few, many] * (shape.arrivals // 2)
+    rng.shuffle(counts)
+    for n, steps in enumerate(counts):
         at += rng.expovariate(rate)
-        jobs.append((at, a_job(shape, 500 + n, steps=rng.choice((4, 28)))))
+        jobs.append((at, a_job(shape, 500 + n, steps=steps)))
     for way, in_turn in (("FIFO", True), ("ours", False)):
         took = bench.arriving(jobs, in_turn)
-        short = sorted(took[job.id] for _, job in jobs if job.steps == 4)
-        print(f"  4 steps among 28, {way}: p95 {short[int(0.95 * len(short))]:.2f} s, "
+        short = sorted(took[job.id] for _, job in jobs if job.steps == few)
+        print(f"  {few} steps among {many}, {way}: p95 {short[int(0.95 * len(short))]:.2f} s, "
               f"mean of all {statistics.mean(took.values()):.2f} s")  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pipelines.core import DoesNotFit
 from pipelines.lanes.lanes import Lane
 from pipelines.lanes.rendezvous import Call
 from pipelines.scheduling.policy import Policy
-from pipelines.scheduling.stopwatch import Stopwatch
+from pipelines.scheduling.stopwatch import LOADS, Stopwatch
 from pipelines.scheduling.trouble import forget_frames, is_out_of_memory, require_device
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Passes:
             require_device(error)
             if len(chosen) == 1:
                 return [(chosen[0], self._last_resort(chosen[0], error))]
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) and not LOADS.active:  # which takes memory of its own
                 self._policy.too_large(chosen)
             log.warning("a pass of %d calls is run in halves: %s", len(chosen), error)
         else:

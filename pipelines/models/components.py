@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 import torch
 from diffusers.hooks import apply_group_offloading
 
+from pipelines.models.copy_stream import CopyStream
 from pipelines.models.footprints import Component, components_of, size_of
 from pipelines.models.keeping import Keeper
 from pipelines.models.plans import plan, remedy
@@ -40,6 +41,7 @@ class Shelf:
         self._device = device
         self._budget = budget
         self._keeper = keeper
+        self.copies = CopyStream(device)
         self._pipes: WeakSet[Any] = WeakSet()
         self._modules: WeakValueDictionary[str, torch.nn.Module] = WeakValueDictionary()
         self._read: WeakKeyDictionary[torch.nn.Module, tuple[Component, _State]]
@@ -158,7 +160,7 @@ class Shelf:
         """Straight from the file, which is mapped: what is not converted is never in between."""
         for leaf in module.modules():
             if next(leaf.children(), None) is None:
-                leaf.to(self._device)
+                self.copies.move(leaf)
                 self._progress(weigh(leaf))
 
     def _progress(self, size: int) -> None:

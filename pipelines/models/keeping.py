@@ -99,7 +99,7 @@ def pack(
         at += _aligned(tensor)
         left -= _aligned(tensor)
     if pin:
-        torch.cuda.synchronize()
+        torch.cuda.current_stream().synchronize()
     return copies
 
 

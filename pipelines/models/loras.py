@@ -24,6 +24,7 @@ from pipelines.lanes import adapters
 from pipelines.lanes.adapters import Worn
 from pipelines.lanes.rendezvous import Rendezvous
 from pipelines.lora_files import LoraFiles
+from pipelines.models.copy_stream import CopyStream
 from pipelines.models.footprints import Parts, size_of_lora
 from pipelines.models.lora_checks import Likeness, check, likeness, unfit
 from pipelines.models.lora_reading import Reader
@@ -55,10 +56,13 @@ class Loras:
         folder: Path | None = None,
         capacity: int = LORAS_KEPT,
         changed: Callable[[], None] = lambda: None,
+        copies: CopyStream | None = None,
     ) -> None:
-        """`changed` is called from another thread whenever there may be more that is `ready`."""
+        """`copies` brings them to the device. `changed` is called from another thread whenever
+        there may be more that is `ready`."""
         self._files = LoraFiles(folder) if folder else None
         self._capacity = capacity
+        self._copies = copies or CopyStream("cpu")
         self._reader = Reader(changed)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._known: WeakKeyDictionary[Any, Likeness] = WeakKeyDictionary()
@@ -144,7 +148,8 @@ class Loras:
         if name not in self._kept:
             if not self._reader.take(name):  # it was changed in the meantime
                 check(self._likeness(pipe), file)
-            modules = _read(pipe, file, name)
+            with self._copies.active():
+                modules = _read(pipe, file, name)
             size = sum(adapters.weigh(module, name) for module in modules)
             self._kept[name] = _Kept(size, model, WeakSet(modules))
         self._kept[name].users += 1
@@ -181,8 +186,10 @@ class Loras:
         self._forget(name for name, it in self._kept.items() if it.model() is None)
 
     def _forget(self, names: Iterable[str]) -> None:
-        for name in list(names):
+        for name in (gone := list(names)):
             adapters.remove(list(self._kept.pop(name).modules), name)
+        if gone:
+            self._copies.freed()
 
 
 def _read(pipe: Any, file: Path, name: str) -> list[torch.nn.Module]:

@@ -18,6 +18,7 @@ from pipelines.messages import Begin
 from pipelines.models.budgets import memory_of
 from pipelines.models.companions import Companion
 from pipelines.models.components import Shelf
+from pipelines.models.copy_stream import CopyStream
 from pipelines.models.fingerprints import fingerprints
 from pipelines.models.footprints import Component, Parts
 from pipelines.models.inspection import Inspector
@@ -27,6 +28,7 @@ from pipelines.models.loras import Loras
 from pipelines.models.matting import Matting
 from pipelines.models.pool import Tell
 from pipelines.registry import ModelSpec
+from pipelines.scheduling.stopwatch import LOADS
 from pipelines.weights.layout import components
 from pipelines.weights.safety import read_index, require_harmless
 
@@ -54,7 +56,7 @@ class Residence:
         self._shelf = Shelf(begin.device, self.budget, keeper(begin.device, kept))
         self._imported = False
         self._known: dict[str, tuple[list[Hashable], list[Component]]] = {}
-        self.loras = Loras(begin.loras, changed=changed)
+        self.loras = Loras(begin.loras, changed=changed, copies=CopyStream(begin.device))
         """Those in the device's memory."""
 
     def load(self, model: str, given_up: list[Resident], tell: Tell) -> Resident:
@@ -62,10 +64,14 @@ class Residence:
 
         Raises what the loader raises.
         """
-        spec, place = self._begin.models[model]
         if self._begin.device.startswith("cuda"):
             torch.cuda.set_device(self._begin.device)  # of this thread, for streams
         self._import_libraries(model)
+        with LOADS.running(), self._shelf.copies.active():
+            return self._load(model, given_up, tell)
+
+    def _load(self, model: str, given_up: list[Resident], tell: Tell) -> Resident:
+        spec, place = self._begin.models[model]
         self._shelf.expect(self._components(model), tell)
         pipes = [each.pipe for each in given_up]
         given_up.clear()
@@ -88,6 +94,11 @@ class Residence:
     def leave(self, resident: Resident) -> None:
         """A model is given up: its LoRAs go at once. Belongs to the engine's thread, as they do."""
         self.loras.leave(resident.pipe)
+        self._shelf.copies.freed()
+        if LOADS.active and self._begin.device.startswith("cuda"):
+            torch.cuda.default_stream(
+                self._begin.device
+            ).synchronize()  # its memory is free at once
 
     def footprint(self, model: str) -> Parts:
         """The bytes of a model by its files; nothing of one whose files cannot be read."""

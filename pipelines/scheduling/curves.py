@@ -12,7 +12,10 @@ NEWEST = 0.2
 """The weight of the newest measurement, against all before it."""
 
 BELIEVED_FOR = 200
-"""After so many passes of a kind, that of its lead alone is measured again."""
+"""After so many passes of a kind, that of its lead alone is measured again. A cap is doubled."""
+
+MAX_CAP = 64
+"""A cap of so many rows is none."""
 
 
 @dataclass(slots=True)
@@ -23,8 +26,10 @@ class Curve:
     cap: int | None = None
     """The most rows that are tried: more did not fit into memory."""
     row_bytes: float = 0.0
-    """Memory that a pass takes for each row, beside the weights."""
+    """Memory that a pass takes for each row, beside the weights: a peak that fades."""
     _passes: int = 0
+    _capped_at: int = 0
+    """The number of passes when `cap` was set."""
     _last: dict[int, int] = field(default_factory=dict)
 
     def observe(self, rows: int, seconds: float, memory: float = 0.0) -> None:
@@ -32,9 +37,26 @@ class Curve:
         known = self.seconds.get(rows, seconds)
         # The first pass of a shape pays for allocations and kernels that later ones find ready.
         self.seconds[rows] = min(known + NEWEST * (seconds - known), 2 * seconds)
-        self.row_bytes = max(self.row_bytes, memory / rows)
+        if memory:
+            newest = memory / rows
+            faded = self.row_bytes + NEWEST * (newest - self.row_bytes)
+            self.row_bytes = max(newest, faded)
         self._passes += 1
         self._last[rows] = self._passes
+        self._retry_cap()
+
+    def too_large(self, rows: int) -> None:
+        """A pass of so many rows did not fit: for a while, at most half of them run together."""
+        self.cap = max(1, min(rows // 2, self.cap or rows))
+        self._capped_at = self._passes
+
+    def _retry_cap(self) -> None:
+        """Allow twice the rows again after many passes: memory may be free that was not then."""
+        if self.cap is not None and self._passes - self._capped_at >= BELIEVED_FOR:
+            self.cap = 2 * self.cap
+            self._capped_at = self._passes
+            if self.cap >= MAX_CAP:
+                self.cap = None
 
     def knows(self, rows: int) -> bool:
         """Whether a pass of so many rows was measured, and not too many passes ago.

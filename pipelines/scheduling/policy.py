@@ -73,9 +73,7 @@ class Policy:
 
     def too_large(self, calls: Sequence[T]) -> None:
         """A pass did not fit into memory: from now on, at most half of its rows run together."""
-        rows = sum(call.rows for call in calls)
-        curve = self.curves[calls[0].key]
-        curve.cap = max(1, min(rows // 2, curve.cap or rows))
+        self.curves[calls[0].key].too_large(sum(call.rows for call in calls))
 
     def predicted(self, calls: Sequence[T]) -> float:
         """The seconds that a pass should take; 0 for one of a kind that was never measured."""

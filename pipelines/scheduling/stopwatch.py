@@ -4,9 +4,11 @@ On CUDA a pass is only queued when its call returns: its time is read later, fro
 making the host wait for the pass that is running.
 """
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +17,41 @@ import torch
 T = TypeVar("T")
 Measured = Callable[[float, float], None]
 """(seconds, bytes at the peak beside what was there before, 0 where that is not known)."""
+
+
+class Loads:
+    """The loads of models that run in other threads of this process, beside passes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._begun = 0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """One more load, for as long as this lasts."""
+        with self._lock:
+            self._running += 1
+            self._begun += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    @property
+    def active(self) -> bool:
+        """Return whether a load is running."""
+        return self._running > 0
+
+    @property
+    def begun(self) -> int:
+        """Return the number of loads so far."""
+        return self._begun
+
+
+LOADS = Loads()
+"""Those of this process. Their memory cannot be told from that of a pass."""
 
 
 class Stopwatch(Protocol):
@@ -56,12 +93,15 @@ class CudaStopwatch:
 
     def time(self, work: Callable[[], T], measured: Measured) -> T:
         begun, ended = torch.cuda.Event(True), torch.cuda.Event(True)  # type: ignore[no-untyped-call]
+        quiet, loads = not LOADS.active, LOADS.begun
         before = torch.cuda.memory_allocated(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
         begun.record(self._stream)
         answer = work()
         ended.record(self._stream)
         memory = torch.cuda.max_memory_allocated(self._device) - before
+        if not quiet or LOADS.begun != loads:
+            memory = 0
         self._running.append((begun, ended, memory, measured))
         return answer
 
