@@ -7,9 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from pipelines.core import Job
+
+_STATE_STARTS, _STATE_WORDS = 24, 624
+"""Where the words of the Mersenne twister are in the bytes of a CPU generator's state (that of
+torch's THGeneratorState), 64 bits for each, of which 32 count."""
 
 OnStepEnd = Callable[..., dict[str, Any]]
 """A diffusers `callback_on_step_end`."""
@@ -23,7 +28,7 @@ def call(pipe: Any, job: Job, on_step_end: OnStepEnd, **of_the_task: Any) -> tor
         "height": job.height,
         "max_area": job.width * job.height,
         "num_inference_steps": job.steps,
-        "generator": torch.Generator("cpu").manual_seed(job.seed),
+        "generator": noise_generator(job.seed),
         "output_type": "pt",
         "callback_on_step_end": on_step_end,
         **guidance(pipe, job),
@@ -34,6 +39,21 @@ def call(pipe: Any, job: Job, on_step_end: OnStepEnd, **of_the_task: Any) -> tor
     known = {name: value for name, value in wanted.items() if name in parameters(pipe)}
     images: torch.Tensor = pipe(**known).images
     return images
+
+
+def noise_generator(seed: int) -> torch.Generator:
+    """A CPU generator for a seed of at most 64 bits; another seed is another stream of numbers.
+
+    torch's generator looks at the lower 32 bits of a seed alone. So the whole of a longer one is
+    spread over the generator's state, of 624 words, by numpy's SeedSequence.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    if seed >= 2**32:
+        state = generator.get_state().numpy()
+        words = np.random.SeedSequence(seed).generate_state(_STATE_WORDS)
+        state[_STATE_STARTS : _STATE_STARTS + 8 * _STATE_WORDS].view(np.uint64)[:] = words
+        generator.set_state(torch.from_numpy(state))
+    return generator
 
 
 def guidance(pipe: Any, job: Job) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipelines.core import Image, Task
 from pipelines.registry import ModelSpec, NativeSize, Registry
 from server.answering.inbox import open_all
 from server.errors import InvalidValue
-from server.reading.contract import Checked, ImageRequest
+from server.reading.contract import Checked, ImageRequest, no_matting
 from server.reading.region import Canvas, canvas_of, whole_canvas
 from server.reading.spool import Sent
 from server.reading.uploads import Picture, Upload, decode
@@ -62,11 +62,7 @@ def _edit(checked: Checked, opened: Opened, registry: Registry) -> ImageRequest:
     crop = checked.values.get("crop", True)
     canvas = canvas_of(picture, mask, checked.size, crop, checked.transparent)
     if checked.transparent and not (registry.matting or canvas.stays_clear):
-        raise InvalidValue(
-            "Transparent background is not supported by this server, unless the image has one "
-            "and a mask leaves some of it.",
-            "background",
-        )
+        raise no_matting()
     model, task = _work(checked, canvas, registry)
     spec = registry.models[model]
     looked_at = others[: spec.references] if task == "edit" else []

@@ -3,6 +3,7 @@
 Knows seeds, presets, native sizes and strengths; not where or when a job will run.
 """
 
+from collections.abc import Mapping
 from math import ceil
 from secrets import randbits
 from typing import Any
@@ -11,6 +12,7 @@ from pipelines.core import Job, Strictness
 from pipelines.registry import ModelSpec, Registry
 from server.callers.callers import Caller
 from server.reading.contract import ImageRequest
+from server.reading.profiles import MAX_SEED, RANDOM_SEED
 from server.reading.region import Canvas
 from server.reading.sizes import Size
 
@@ -42,7 +44,7 @@ def plan(
         work = _on_canvas(canvas, (width, height), request.strength, steps)
         if request.task != "inpaint":
             work["mask"] = None
-    seed = asked.get("seed", randbits(32))
+    seed = _seed(asked)
     return [
         Job(
             id=f"{request_id}-{index}",
@@ -52,7 +54,7 @@ def plan(
             negative_prompt=asked.get("negative_prompt"),
             width=width,
             height=height,
-            seed=(seed + index) % 2**32,
+            seed=(seed + index) % (MAX_SEED + 1),
             references=request.references,
             guidance_scale=asked.get("guidance_scale", preset.guidance_scale),
             previews=request.previews,
@@ -66,6 +68,12 @@ def plan(
         )
         for index in range(request.n)
     ]
+
+
+def _seed(asked: Mapping[str, Any]) -> int:
+    seed: int = asked.get("seed", RANDOM_SEED)
+    # 32 bits, so that clients whose numbers are floats can ask for it again.
+    return randbits(32) if seed == RANDOM_SEED else seed
 
 
 def _on_canvas(canvas: Canvas, size: Size, strength: float, steps: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _BASE64: Schema = {"type": "string", "pattern": "^[A-Za-z0-9+/]+={0,2}$"}
 _RESOLVED: Schema = {
     "size": {"type": "string", "pattern": "^[0-9]+x[0-9]+$"},
     "quality": schema_of(GPT_IMAGE_2_5.parameters["quality"]),
-    "background": {"const": "opaque"},
+    "background": {"enum": ["opaque", "transparent"]},
     "output_format": {"enum": list(get_args(OutputFormat))},
 }
 HEADERS: Mapping[str, Schema] = {

@@ -156,14 +156,28 @@ class Checked:
             quality=None if quality == "auto" else quality,
             delivery=self._delivery(canvas),
             extensions={name: values[name] for name in EXTENSIONS if name in values},
-            safety_identifier=values.get("safety_identifier"),
-            ignored=_ignored(self.order, self.profile, stream),
+            safety_identifier=self._safety_identifier,
+            ignored=self._ignored(stream),
             stream=stream,
             previews=values.get("partial_images", 0) if stream else 0,
             event=self.endpoint.event,
             moderation=self.moderation,
             style=values.get("style"),
         )
+
+    @property
+    def _safety_identifier(self) -> str | None:
+        """That of the request, or the `user` in whose place it came, which may be anything."""
+        user = self.values.get("user")
+        known = self.values.get("safety_identifier") or user
+        return known if isinstance(known, str) and known else None
+
+    def _ignored(self, stream: bool) -> tuple[str, ...]:
+        """The parameters that were sent and change nothing, here."""
+        honoured = {"partial_images"} if stream else set()
+        if self.profile.describes and self.values.get("user") == self._safety_identifier:
+            honoured.add("user")
+        return tuple(name for name in self.order if name in self.profile.ignored - honoured)
 
     def _delivery(self, canvas: Canvas | None) -> Delivery:
         return Delivery(
@@ -217,19 +231,42 @@ def check(
     )
     # An edit may keep the transparency of its picture, which is not known yet.
     if checked.transparent and not registry.matting and endpoint.event != "image_edit":
-        raise errors.InvalidValue(
-            "Transparent background is not supported by this server.", "background"
-        )
+        raise no_matting()
     return checked
 
 
 def _default(endpoint: Endpoint, sent: Mapping[str, object], registry: Registry) -> str:
+    """The model of a request that names none: the first of its endpoint's that takes it all."""
     known = [name for name in endpoint.default_models if registry.preferences(name)]
     for name in known:
         profile = endpoint.profile(name)
-        if profile and sent.keys() <= profile.parameters.keys():
+        if profile and all(_takes(profile, *it) for it in sent.items()):
             return name
     return known[0] if known else endpoint.default_models[0]
+
+
+def _takes(profile: Profile, name: str, value: object) -> bool:
+    """Whether a profile has a parameter, whatever it says of the value."""
+    if name not in profile.parameters:
+        return False
+    try:
+        read_value(profile.parameters[name], name, value)
+    except errors.UnknownParameter:
+        return False
+    except errors.InvalidRequest:
+        pass
+    return True
+
+
+def no_matting() -> errors.InvalidValue:
+    """The refusal of a transparent background, and what would help."""
+    return errors.InvalidValue(
+        "Transparent background is not supported by this server: it has no matting model. "
+        "Send 'auto' or 'opaque', or an edit with a mask of an image that is transparent already; "
+        "or have its operator name a model under 'matting' in weights.yaml and run 'darkroom pull "
+        "matting'.",
+        "background",
+    )
 
 
 def no_such_model(name: str, registry: Registry) -> str:
@@ -291,9 +328,3 @@ def _check_combinations(values: Mapping[str, Any]) -> None:
             "the parameter out.",
             "response_format",
         )
-
-
-def _ignored(names: tuple[str, ...], profile: Profile, stream: bool) -> tuple[str, ...]:
-    """Those of the parameters that change nothing, here."""
-    honoured = {"partial_images"} if stream else set()
-    return tuple(name for name in names if name in profile.ignored - honoured)

@@ -26,6 +26,9 @@ from server.reading.references import OneReference, References, Uploads
 
 MOST_IMAGES = 16
 
+_GPT_IMAGE = ("gpt-image-1.5", "gpt-image-1", "gpt-image-2")
+"""The GPT image models by which requests without `model` are served, the first that is known."""
+
 _EDITS: frozenset[Task] = frozenset({"img2img", "inpaint", "edit"})
 
 _OF_PROMPTS = {"prompt_rewrite"}
@@ -51,7 +54,7 @@ class Endpoint:
     """What a model that has no profile here does not support."""
     families: tuple[tuple[str, Profile | None], ...]
     """Patterns of names, the first that fits decides; None: not on this endpoint."""
-    default_models: tuple[str, ...] = ("dall-e-2",)
+    default_models: tuple[str, ...] = ("dall-e-2", *_GPT_IMAGE)
     """Without `model`: the first of these that takes all of the parameters, or else the first."""
     required: tuple[str, ...] = ("prompt",)
     hints: Mapping[str, str] = field(default_factory=dict)
@@ -99,7 +102,7 @@ def _edit_families(pictures: Table) -> tuple[tuple[str, Profile | None], ...]:
         (r"gpt-image-1(\D.*)?|chatgpt-image-.*", own_size(GPT_IMAGE_1, _BOTH)),
         (r"gpt-image-2(-.*)?", own_size(GPT_IMAGE_2)),
         (r"gpt-image-.*", own_size(GPT_IMAGE_2_5)),
-        (r".*", own_size(OPEN, _BOTH)),
+        (r".*", replace(own_size(OPEN, _BOTH), response_format="b64_json")),
     )
 
 
@@ -121,7 +124,6 @@ GENERATIONS = Endpoint(does="image generation", families=FAMILIES)
 EDITS = Endpoint(
     does="image edits",
     families=_edit_families(_IN_FORM),
-    default_models=("dall-e-2", "gpt-image-1.5", "gpt-image-1"),
     required=("prompt", "image"),
     hints={"images": "For multipart/form-data use 'image' or 'image[]'."},
     tasks=_EDITS,
@@ -131,7 +133,7 @@ EDITS = Endpoint(
 JSON_EDITS = Endpoint(
     does="image edits",
     families=_edit_families(_IN_JSON),
-    default_models=("gpt-image-1.5", "gpt-image-1"),
+    default_models=_GPT_IMAGE,
     required=("prompt", "images"),
     hints={"image": "For application/json on /v1/images/edits, use 'images' (array)."},
     tasks=_EDITS,
@@ -145,6 +147,7 @@ VARIATIONS = Endpoint(
         (rf"{DALL_E_3_NAMES}|gpt-image-.*|chatgpt-image-.*", None),
         (r".*", replace(_OPEN_VARIATIONS, default_size=None)),
     ),
+    default_models=("dall-e-2",),
     required=("image",),
     tasks=frozenset({"img2img", "edit"}),
 )

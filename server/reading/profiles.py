@@ -46,8 +46,12 @@ class Profile:
     """Whether the answer tells size, quality, format and usage."""
 
 
+RANDOM_SEED = -1
+"""Asks for a random seed, as leaving the parameter out does."""
+MAX_SEED = 2**64 - 1
+
 EXTENSIONS: Table = {
-    "seed": Integer(0, 2**32 - 1),
+    "seed": Integer(RANDOM_SEED, MAX_SEED),
     "steps": Integer(1, 500),
     "guidance_scale": Number(0, 100),
     "negative_prompt": Text(32000),

@@ -3,14 +3,32 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from pipelines.core import Job
 from pipelines.lanes.memory import Memory
 from pipelines.models.loader import Resident, load
 from pipelines.registry import Registry
-from pipelines.tasks.arguments import guidance, text_length
+from pipelines.tasks.arguments import guidance, noise_generator, text_length
 
 JOB = Job(id="1", model="m", prompt="p", width=8, height=8, seed=0, steps=3, guidance_scale=4.0)
+
+
+def test_every_seed_of_64_bits_has_its_own_noise() -> None:
+    seeds = [7, 2**32 + 7, 2**33 + 7, 2**63 - 1, 2**63, 2**63 + 7, 2**64 - 1]
+    noises = [torch.randn(2000, generator=noise_generator(seed)) for seed in seeds]
+    for index, noise in enumerate(noises):
+        again = torch.randn(2000, generator=noise_generator(seeds[index]))
+        assert torch.equal(noise, again)
+        assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.1
+        likeness = [torch.corrcoef(torch.stack([noise, it]))[0, 1] for it in noises[:index]]
+        assert all(abs(it) < 0.1 for it in likeness), seeds[index]
+
+
+def test_seeds_of_32_bits_have_torchs_own_noise() -> None:
+    for seed in (0, 7, 2**32 - 1):
+        expected = torch.randn(9, generator=torch.Generator("cpu").manual_seed(seed))
+        assert torch.equal(torch.randn(9, generator=noise_generator(seed)), expected)
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3"])

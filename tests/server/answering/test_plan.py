@@ -27,12 +27,13 @@ def test_n_images_are_n_jobs_with_seeds_that_count_up(jobs: Any) -> None:
 
 
 def test_seeds_begin_again_at_zero(jobs: Any) -> None:
-    assert [job.seed for job in jobs(n=2, seed=2**32 - 1)] == [2**32 - 1, 0]
+    assert [job.seed for job in jobs(n=2, seed=2**64 - 1)] == [2**64 - 1, 0]
+    assert [job.seed for job in jobs(n=2, seed=2**32 - 1)] == [2**32 - 1, 2**32]
 
 
 def test_without_a_seed_every_request_has_another(jobs: Any) -> None:
-    seeds = {jobs()[0].seed for _ in range(20)}
-    assert len(seeds) == 20
+    seeds = {jobs(**asked)[0].seed for asked in ({}, {"seed": -1}) for _ in range(20)}
+    assert len(seeds) == 40
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 

@@ -282,7 +282,8 @@ def test_there_is_always_a_step_to_run(edit: Any, fleet: FakeFleet, steps: int) 
         ([("image", CLEAR_LEFT)], {"crop": "true"}, None),
         ([("image", CLEAR_LEFT)], {"input_fidelity": "high"}, "input_fidelity"),
         ([], {"input_fidelity": "high", "strength": "0.3"}, "input_fidelity"),
-        ([], {"user": "u", "moderation": "low"}, "user,moderation"),
+        ([], {"user": "u", "moderation": "low"}, "moderation"),
+        ([], {"model": "flux-schnell", "user": "u"}, "user"),
     ],
 )
 def test_what_changes_nothing_is_named(
@@ -355,7 +356,9 @@ def test_streams(edit: Any) -> None:
         ({"model": None, "response_format": "b64_json"}, ["b64_json"]),
         ({"model": None, "input_fidelity": "high"}, ["b64_json"]),
         ({"model": "dall-e-2"}, ["url"]),
-        ({"model": "flux-schnell"}, ["url"]),
+        ({"model": "flux-schnell"}, ["b64_json"]),
+        ({"model": "flux-schnell", "response_format": "url"}, ["url"]),
+        ({"model": None, "stream": "false"}, ["url"]),
         ({"model": "null", "n": "null", "size": "null", "seed": "null", "mask": "null"}, ["url"]),
     ],
 )

@@ -85,7 +85,7 @@ BAD: list[tuple[dict[str, Any], str, str | None, str | None]] = [
     ({"response_format": "png", "model": "gpt-image-1"}, REQUEST, "response_format",
      "invalid_value"),
     ({"style": "vivid", "model": "gpt-image-1"}, REQUEST, "style", "unknown_parameter"),
-    ({"background": "opaque"}, REQUEST, "background", "unknown_parameter"),
+    ({"background": "opaque", "model": "dall-e-3"}, REQUEST, "background", "unknown_parameter"),
     ({"quality": "ultra", "model": "gpt-image-1"}, REQUEST, "quality", "invalid_value"),
     ({"quality": "hd"}, REQUEST, "quality", "invalid_value"),
     ({"quality": "xhigh", "model": "gpt-image-2"}, REQUEST, "quality", "invalid_value"),
@@ -114,8 +114,8 @@ BAD: list[tuple[dict[str, Any], str, str | None, str | None]] = [
     ({"stream": True, "model": "flux-schnell", "response_format": "url"}, REQUEST,
      "response_format", "invalid_value"),
     ({"safety_identifier": 1}, REQUEST, "safety_identifier", "invalid_type"),
-    ({"seed": -1}, REQUEST, "seed", "integer_below_min_value"),
-    ({"seed": 2**32}, REQUEST, "seed", "integer_above_max_value"),
+    ({"seed": 2**64}, REQUEST, "seed", "integer_above_max_value"),
+    ({"seed": -2}, REQUEST, "seed", "integer_below_min_value"),
     ({"seed": "7"}, REQUEST, "seed", "invalid_type"),
     ({"steps": 0}, REQUEST, "steps", "integer_below_min_value"),
     ({"steps": 501}, REQUEST, "steps", "integer_above_max_value"),
@@ -305,6 +305,70 @@ def test_a_jpeg_behind_a_link(generate: Any, client: TestClient) -> None:
     response = client.get(url)
     assert response.headers["content-type"] == "image/jpeg"
     assert opened(response.content).size == (100, 80)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"user": "u7"}, "u7"),
+        ({"user": "u7", "safety_identifier": None}, "u7"),
+        ({"user": "u7", "safety_identifier": ""}, "u7"),
+        ({"user": "u7", "safety_identifier": "s"}, "s"),
+        ({"user": ""}, None),
+        ({"user": {"id": 7}}, None),
+    ],
+)
+def test_a_user_is_the_safety_identifier_where_there_is_none(
+    generate: Any, body: dict[str, Any], told: str | None
+) -> None:
+    response = generate(model="gpt-image-1", **body)
+    assert response.json().get("safety_identifier") == told
+    ignored = response.headers.get("x-darkroom-ignored")
+    assert ignored == (None if told == "u7" else "user")
+    elsewhere = generate(model="dall-e-2", user="u7")
+    assert "safety_identifier" not in elsewhere.json()
+    assert elsewhere.headers["x-darkroom-ignored"] == "user"
+
+
+@pytest.mark.parametrize(
+    ("body", "gpt_image"),
+    [
+        ({}, False),
+        ({"style": "vivid"}, False),
+        ({"stream": False}, False),
+        ({"output_format": None}, False),
+        ({"output_format": "webp"}, True),
+        ({"background": "opaque"}, True),
+        ({"moderation": "low"}, True),
+        ({"output_format": "webp", "response_format": "b64_json", "seed": 1}, True),
+    ],
+)
+def test_without_a_model_the_parameters_tell_the_family(
+    generate: Any, body: dict[str, Any], gpt_image: bool
+) -> None:
+    response = generate(**body)
+    assert response.status_code == 200
+    assert ("output_format" in response.json()) == gpt_image
+
+
+def test_a_stream_without_a_model(generate: Any) -> None:
+    response = generate(stream=True, partial_images=1)
+    assert "image_generation.completed" in response.text
+
+
+def test_what_no_family_has_is_unknown_without_a_model(generate: Any) -> None:
+    for body in ({"colour": 1}, {"style": "vivid", "output_format": "png"}):
+        response = generate(**body)
+        assert assert_error_shape(response)["code"] == "unknown_parameter"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
+def test_seeds_of_64_bits(generate: Any, fleet: FakeFleet, seed: int) -> None:
+    response = generate(seed=seed, size="256x256")
+    (job,) = fleet.jobs
+    assert job.seed == seed or (seed == -1 and 0 <= job.seed < 2**32)
+    assert response.json()["data"][0]["seed"] == job.seed
+    assert response.headers["x-darkroom-seeds"] == str(job.seed)
 
 
 def test_headers_tell_model_seeds_and_what_was_ignored(generate: Any, fleet: FakeFleet) -> None:

@@ -132,6 +132,7 @@ def test_without_a_matting_model_it_is_refused(
         error = assert_error_shape(answer)
         assert (error["param"], error["code"]) == ("background", "invalid_value")
         assert "not supported by this server" in error["message"]
+        assert "darkroom pull matting" in error["message"]
     assert fleet.jobs == []
 
 
