@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.core import DoesNotFit
+from pipelines.core import DoesNotFit, Job
 from pipelines.lanes.lanes import Lane
 from pipelines.lanes.rendezvous import Call
 from pipelines.scheduling.policy import Policy
@@ -113,10 +113,10 @@ class Passes:
             except Exception as again:
                 if not is_out_of_memory(again):
                     return again
-        return self._does_not_fit(parked, error)
+        return self.does_not_fit(parked.lane.job, error)
 
-    def _does_not_fit(self, parked: Parked, error: Exception) -> DoesNotFit:
-        job = parked.lane.job
+    def does_not_fit(self, job: Job, error: BaseException) -> DoesNotFit:
+        """The error for a job that needs more memory than there is, with a size that would fit."""
         width, height = self._fitted.get(job.model, (job.width, job.height))
         if width * height >= job.width * job.height:
             width, height = _half(job.width, job.height)

@@ -4,7 +4,9 @@
 (`tests/test_on_cuda.py`).
 """
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,18 +23,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(mark)
 
 
-@pytest.fixture(autouse=True)
-def _fresh_devices() -> Iterator[None]:
-    """No grad mode, as in a worker, and devices without the faults of the test before."""
-    from tests.support import pretend_cuda
-
+@pytest.fixture(autouse=True, scope="module")
+def _no_grad() -> Iterator[None]:
+    """As in a worker, also for fixtures that run an engine."""
     torch.set_grad_enabled(False)
-    torch.cuda.set_device(0)
     yield
     torch.set_grad_enabled(True)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_devices() -> Iterator[None]:
+    """Devices without the faults of the test before."""
+    from tests.support import pretend_cuda
+
+    torch.cuda.set_device(0)
+    yield
     pretend_cuda.failures.clear()
     for card in pretend_cuda.cards:
         card.lost = card.doomed = None
         card.total, card.taken, card.fraction = MEMORY, 0, 1.0
     pretend_cuda.settings.pace = 0.0
     pretend_cuda.settings.record_lines = False
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the tiny model of each family."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("tiny-on-cuda")
+    for family in tiny.FAMILIES:
+        tiny.build(family, folder)
+        config = folder / family / "vae" / "config.json"
+        told = json.loads(config.read_text())
+        if "force_upcast" in told:  # as in the published models
+            config.write_text(json.dumps(told | {"force_upcast": True}))
+    return folder
