@@ -16,6 +16,7 @@ from pipelines.definitions import SINGLE
 from pipelines.lanes.joins import DENOISERS
 from pipelines.models.headers import tensors
 from pipelines.models.insides import denoiser_of, inside, is_whole
+from pipelines.models.precision import dtype_of_weight, stored_dtype
 from pipelines.models.quantizations import QUANTIZATIONS, quantized_size
 from pipelines.registry import ModelSpec
 from pipelines.weights.layout import INDEX, components, needed, needed_of_one, variant_of
@@ -80,7 +81,8 @@ def _of_whole(spec: ModelSpec, file: Path, config: Path) -> dict[str, Component]
     """What is in a checkpoint, and of a folder what the checkpoint has not: often a T5."""
     found = {}
     for name, there in inside(file, config).items():
-        sizes = [_tensor(*it, _dtype(config / name, spec.dtype)) for it in there]
+        dtype = stored_dtype(config / name, spec.dtype, _pipeline(spec, config))
+        sizes = [_tensor(*it, dtype) for it in there]
         label, files = _in_a_file(spec, file, config, name)
         found[name] = Component(label, files, sum(sizes), max(sizes))
     lacking = {
@@ -112,10 +114,17 @@ def _of_folder(spec: ModelSpec, folder: Path) -> dict[str, Component]:
     found = {}
     for name, files in _files(folder).items():
         if any(file.suffix == ".safetensors" for file in files):
-            dtype = _dtype(folder / name, spec.dtype)
+            dtype = stored_dtype(folder / name, spec.dtype, _pipeline(spec, folder))
             label = _label(kinds[name], (spec.dtype,), files)
             found[name] = _component(label, files, dtype, _may_be_quantized(name, kinds[name][1]))
     return found
+
+
+def _pipeline(spec: ModelSpec, folder: Path) -> str:
+    """The name of the class of a model's pipeline."""
+    if spec.pipeline != "auto":
+        return spec.pipeline
+    return str(json.loads((folder / INDEX).read_bytes()).get("_class_name"))
 
 
 def _may_be_quantized(component: str, kind: str) -> bool:
@@ -182,14 +191,6 @@ def _files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _dtype(component: Path, dtype: str) -> str:
-    """An autoencoder that overflows in float16 is widened; see `loader`."""
-    config = component / "config.json"
-    if dtype == "float16" and config.is_file():
-        return "float32" if json.loads(config.read_bytes()).get("force_upcast") else dtype
-    return dtype
-
-
 def _sizes(files: list[Path], dtype: str) -> list[int]:
     """Bytes of the tensors in files, those with a floating point in the given dtype."""
     return [size for file in files for size in _sizes_in(file, dtype)]
@@ -203,6 +204,7 @@ def _sizes_in(file: Path, dtype: str) -> list[int]:
 
 def _tensor(name: str, told: Mapping[str, Any], dtype: str) -> int:
     stored = told["dtype"]
+    dtype = dtype_of_weight(name, dtype)
     if dtype == "float16" and name.endswith(_WIDE):
         dtype = "float32"
     each = BYTES[dtype] if stored[0] in "FB" and stored != "BOOL" else _STORED.get(stored, 1)

@@ -3,7 +3,6 @@
 Knows files and diffusers; not who asked, nor what else is in memory. Nothing is fetched.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +14,17 @@ from pipelines.core import Task
 from pipelines.lanes.constructing import constructing
 from pipelines.lanes.joins import Join, joins_for
 from pipelines.lanes.memory import Memory
-from pipelines.lanes.rendezvous import Rendezvous
+from pipelines.lanes.rendezvous import Rendezvous, rendezvous_at
 from pipelines.models.checkpoint_keys import NoiseSettings, noise_settings
 from pipelines.models.components import Shelf
 from pipelines.models.fingerprints import fingerprints
 from pipelines.models.footprints import Component, Parts
 from pipelines.models.inspection import Guard, Inspector
+from pipelines.models.instance_caches import use_instance_caches
 from pipelines.models.loras import Loras
 from pipelines.models.matting import Matting
 from pipelines.models.noise_schedules import configure_noise
+from pipelines.models.precision import fix_autoencoder_precision
 from pipelines.models.quantizations import unable
 from pipelines.models.quantizing import mixes_rows, quantized
 from pipelines.models.siblings import sibling, with_prior
@@ -126,8 +127,11 @@ def _read(
         else:
             pipe = _read_folder(name, spec, folder, known, stored)
     pipe.set_progress_bar_config(disable=True)
-    _widen_autoencoder(pipe)
+    fix_autoencoder_precision(pipe)
     _forget_past_keys(pipe)
+    for component in pipe.components.values():
+        if isinstance(component, torch.nn.Module):
+            use_instance_caches(component)
     if spec.prompt_tokens:
         limit_text(pipe, spec.prompt_tokens)
     shelf.put(pipe, components)
@@ -165,19 +169,6 @@ def _pipeline_class(name: str) -> Any:
     return getattr(diffusers, "DiffusionPipeline" if name == "auto" else name)
 
 
-def _widen_autoencoder(pipe: Any) -> None:
-    """An autoencoder that overflows in float16 lives in float32.
-
-    SDXL's pipelines would widen it around each use and narrow it again, under other lanes' feet.
-    """
-    vae = getattr(pipe, "vae", None)
-    if vae is None or vae.dtype != torch.float16 or not vae.config.get("force_upcast"):
-        return
-    vae.to(torch.float32)
-    vae.register_to_config(force_upcast=False)
-    vae.encode, vae.decode = _wide(vae.encode), _wide(vae.decode)
-
-
 def _forget_past_keys(pipe: Any) -> None:
     """Text encoders that are language models answer once: what they would keep to go on writing
     would only be kept with their answers."""
@@ -187,25 +178,12 @@ def _forget_past_keys(pipe: Any) -> None:
             config.get_text_config().use_cache = False
 
 
-def _wide(method: Any) -> Any:
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        wide = {name: _as_float32(value) for name, value in kwargs.items()}
-        return method(*map(_as_float32, args), **wide)
-
-    return call
-
-
-def _as_float32(value: Any) -> Any:
-    return value.float() if torch.is_tensor(value) else value
-
-
 def meet(pipe: Any, names: Mapping[str, str], memory: Memory) -> list[Rendezvous]:
     """Put a meeting place on every module that lanes share; `names` are those of its weights."""
     return [
         Rendezvous(names.get(component, component), module, _apart(module, join), memory)
         for component, module, join in _meeting_modules(pipe)
-        if not isinstance(getattr(module, join.method), Rendezvous)
+        if rendezvous_at(module, join.method) is None
     ]
 
 
