@@ -10,7 +10,9 @@ ARGS ?=
 TESTS ?=
 WORKERS ?= 2
 
-cuda_tests := tests/cuda tests/bench/test_gpu.py
+cuda_tests := tests/cuda tests/bench/test_gpu.py tests/pipelines/test_engine.py tests/pipelines/test_passes.py \
+	tests/pipelines/test_preview.py tests/pipelines/test_worker.py tests/pipelines/models/test_loras.py \
+	tests/pipelines/models/test_pool.py tests/pipelines/models/test_residence.py
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check -q

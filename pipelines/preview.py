@@ -56,7 +56,7 @@ class Estimator:
         config, levels = self._noise_scheduler.config, self._noise_scheduler.alphas_cumprod
         if self._noise_scheduler.init_noise_sigma != 1:
             return None
-        level: torch.Tensor = levels[int(timestep)].to(sample.device)
+        level: torch.Tensor = levels[int(timestep)]
         if config.prediction_type == "epsilon":
             return (sample - (1 - level).sqrt() * output) / level.sqrt()
         if config.prediction_type == "v_prediction":

@@ -73,6 +73,7 @@ def entry(source: str) -> dict[str, object]:
     return {
         "source": source,
         "dtype": "float32",
+        **({"offload": "none"} if devices.DEVICE != "cpu" else {}),
         "native": {"smallest": 64, "largest": 128, "multiple": 16},
         "quality": {"low": preset, "medium": preset, "high": preset},
     }

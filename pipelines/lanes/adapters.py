@@ -60,6 +60,14 @@ def remove(modules: Sequence[torch.nn.Module], name: str) -> None:
             changed(module)
 
 
+def move(module: torch.nn.Module, device: torch.device) -> None:
+    """Move all adapters of a module to a device. The weights of the module stay where they are."""
+    names = set(getattr(module, "peft_config", ()))
+    for path, weights in module.named_parameters():
+        if not names.isdisjoint(path.split(".")):
+            weights.data = weights.data.to(device)
+
+
 def weigh(module: torch.nn.Module, name: str) -> int:
     """Bytes of what an adapter has in a module."""
     return sum(it.nbytes for path, it in module.named_parameters() if name in path.split("."))

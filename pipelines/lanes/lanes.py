@@ -6,7 +6,7 @@ of other lanes.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from greenlet import getcurrent, greenlet
 
 from pipelines.core import Image, Job
 from pipelines.lanes.finite import FiniteChecks
+from pipelines.lanes.noise_schedulers import keep_on_host
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -34,11 +35,14 @@ class Lane(greenlet):
         self.steps_left = job.steps_run
         self.steps_run = 0
         self.device_seconds = 0.0
+        self.previews = 0
         self.wears: Worn = ()
         self.finite = FiniteChecks()
         self.parked: Call | None = None
         self.image: Image | None = None
         self.failure: BaseException | None = None
+        self.digests: dict[Hashable, Hashable] = {}
+        """Digests of the positions that its calls pass, by argument and shape."""
         self._body = run
 
     def _run(self) -> None:
@@ -89,7 +93,7 @@ def current_lane() -> Lane | None:
 def fork(pipe: "DiffusionPipeline") -> "DiffusionPipeline":
     """A pipeline for one job: the shared weights, its own attributes and noise scheduler."""
     mine = copy.copy(pipe)
-    vars(mine)["scheduler"] = copy.deepcopy(pipe.scheduler)
+    vars(mine)["scheduler"] = keep_on_host(copy.deepcopy(pipe.scheduler))
     return mine
 
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from pipelines.lanes.adapters import Worn, of, wear
 from pipelines.lanes.joins import Join, Stage
-from pipelines.lanes.lanes import current_lane
+from pipelines.lanes.lanes import Lane, current_lane
 from pipelines.lanes.memory import Memory
 from pipelines.lanes.rows import (
     copy_of,
@@ -27,6 +26,7 @@ from pipelines.lanes.rows import (
     merge_lists,
     split,
 )
+from pipelines.lanes.transfers import to_device
 
 KEYS_KEPT = 1024
 
@@ -50,6 +50,12 @@ class Call:
         return self.at.join.stage
 
 
+def rendezvous_at(module: torch.nn.Module, method: str = "forward") -> "Rendezvous | None":
+    """The rendezvous that takes the calls of a module's method, if there is one."""
+    found = vars(module).get("_compiled_call_impl" if method == "forward" else method)
+    return found if isinstance(found, Rendezvous) else None
+
+
 class Rendezvous:
     """Replaces `module.<join.method>`: parks the lanes that call it, runs what they ask for."""
 
@@ -59,17 +65,28 @@ class Rendezvous:
         self.join = join
         self._keys: dict[Hashable, str] = {}
         self._module: Any = module
-        self._method = getattr(module, join.method)
-        self._signature = inspect.signature(self._method)
+        self._signature = inspect.signature(getattr(module, join.method))
         self._memory = memory
-        self._digests = WeakTensorKeyDictionary()
-        setattr(module, join.method, self)
+        self._method = self._take_the_place_of(join.method)
+
+    def _take_the_place_of(self, method: str) -> Any:
+        """Have calls of a method come here; returns the method as it was.
+
+        Libraries wrap `forward` at any time, and write what they found there back over it. So a
+        call of the module itself is taken where torch would put a compiled one: above all hooks.
+        """
+        if method == "forward":
+            self._module._compiled_call_impl = self
+            return self._module._call_impl
+        found = getattr(self._module, method)
+        setattr(self._module, method, self)
+        return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         lane = current_lane()
         if lane is None:
             return self._method(*args, **kwargs)
-        call = self._call(args, kwargs, of(self._module, lane.wears))
+        call = self._call(lane, args, kwargs)
         if self.join.remembers and (known := self._memory.get(self._identity(call))) is not None:
             return lane.finite.record(self.join, call.arguments, known)
         return lane.finite.record(self.join, call.arguments, lane.park(call))
@@ -117,31 +134,33 @@ class Rendezvous:
             return values[0]
         return merge_lists(values) if name in self.join.listed else merge(values)
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], worn: Worn) -> Call:
+    def _call(self, lane: Lane, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        worn = of(self._module, lane.wears)
         arguments = dict(self._signature.bind(*args, **kwargs).arguments)
         for name, kind in self._signature.parameters.items():
             if kind.kind is inspect.Parameter.VAR_KEYWORD:
                 arguments.update(arguments.pop(name, {}))
+        _bring_together(arguments)
         if self.join.rows_of is None:
             return Call(self, arguments, 1, self._key(_shapes(arguments), worn), True, worn)
         rows = len(arguments[self.join.rows_of])
         for name in self.join.spread & arguments.keys():
             arguments[name] = _spread(arguments[name], arguments[self.join.rows_of])
-        key = self._key(self._kinds(arguments, rows), worn)
+        key = self._key(self._kinds(lane, arguments, rows), worn)
         return Call(self, arguments, rows, key, worn=worn)
 
-    def _kinds(self, arguments: dict[str, Any], rows: int) -> Hashable:
+    def _kinds(self, lane: Lane, arguments: dict[str, Any], rows: int) -> Hashable:
         """What calls must have in common, to be merged."""
         kinds = [
-            (name, self._kind(name, value, rows))
+            (name, self._kind(lane, name, value, rows))
             for name, value in arguments.items()
             if name not in self.join.unused and not is_nothing(value)
         ]
         return tuple(sorted(kinds, key=lambda kind: kind[0]))
 
-    def _kind(self, name: str, value: Any, rows: int) -> Hashable:
+    def _kind(self, lane: Lane, name: str, value: Any, rows: int) -> Hashable:
         if name in self.join.shared:
-            return self._digest(value)
+            return self._digest(lane, name, value)
         if name in self.join.listed:
             return kind_of_list(value, self.join.listed[name])
         return kind_of(value, rows)
@@ -157,16 +176,34 @@ class Rendezvous:
             key = self._keys[kinds] = f"{self.name}:{digest}"
         return key
 
-    def _digest(self, tensor: torch.Tensor) -> Hashable:
-        """A tensor's content; computed once a tensor, since lanes pass the same one every step."""
-        if tensor not in self._digests:
-            self._digests[tensor] = (tensor.shape, tensor.dtype, _content(tensor))
-        return self._digests[tensor]  # type: ignore[no-any-return]
+    def _digest(self, lane: Lane, name: str, tensor: torch.Tensor) -> Hashable:
+        """A tensor's content, computed once a lane: reading it waits for the device.
+
+        What calls share are positions, which follow from the sizes of a job's texts and images.
+        Some pipelines make them anew at every step.
+        """
+        what = (self, name, tensor.shape, tensor.dtype)
+        if what not in lane.digests:
+            lane.digests[what] = (tensor.shape, tensor.dtype, _content(tensor))
+        return lane.digests[what]
 
     def _identity(self, call: Call) -> Hashable:
         """Equal for calls that must have equal answers."""
         tensors = tuple(_content(v) for v in call.arguments.values() if torch.is_tensor(v))
         return call.key, tensors
+
+
+def _bring_together(arguments: dict[str, Any]) -> None:
+    """Copy tensors of the host, such as timesteps, to the device of the others, without a wait."""
+    tensors = {name: value for name, value in arguments.items() if torch.is_tensor(value)}
+    listed = [value[0] for value in arguments.values() if isinstance(value, list) and value]
+    devices = (each.device for each in (*tensors.values(), *filter(torch.is_tensor, listed)))
+    device = next((device for device in devices if device.type != "cpu"), None)
+    if device is None:
+        return
+    for name, tensor in tensors.items():
+        if tensor.device.type == "cpu":
+            arguments[name] = to_device(tensor, device)
 
 
 def _spread(value: Any, like: torch.Tensor) -> torch.Tensor:

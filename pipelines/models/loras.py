@@ -4,6 +4,7 @@ Knows files, diffusers pipelines and how many bytes there may be; not which lane
 which pass. Belongs to the engine's thread, but for the first reading of a file.
 """
 
+import copy
 import hashlib
 import re
 import time
@@ -22,7 +23,7 @@ import torch
 from pipelines.core import Lora, ModelUnavailable, UnfitLora
 from pipelines.lanes import adapters
 from pipelines.lanes.adapters import Worn
-from pipelines.lanes.rendezvous import Rendezvous
+from pipelines.lanes.rendezvous import rendezvous_at
 from pipelines.lora_files import LoraFiles
 from pipelines.models.copy_stream import CopyStream
 from pipelines.models.footprints import Parts, size_of_lora
@@ -205,8 +206,10 @@ def _put(pipe: Any, file: Path, name: str) -> list[torch.nn.Module]:
         adapted = [it for it in modules if name in getattr(it, "peft_config", {})]
         if not adapted:
             raise ValueError("nothing in it is for this model")
-        if not all(isinstance(it.forward, Rendezvous) for it in adapted):
+        if not all(map(rendezvous_at, adapted)):
             raise ValueError("it is for a module at which calls do not meet")
+        for module in adapted:  # of which diffusers may have moved the other adapters, too
+            adapters.move(module, pipe._execution_device)
     except Exception:
         adapters.remove(modules, name)
         raise
@@ -222,6 +225,9 @@ def _load(pipe: Any, modules: Sequence[torch.nn.Module], file: Path, name: str) 
 
     Without `low_cpu_mem_usage`, which would make empty tensors of that model's.
     """
+    pipe = copy.copy(pipe)
+    # Or diffusers would stream the LoRA, too, and trace the order of all layers anew.
+    vars(pipe)["hf_device_map"] = {}
     safely = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
     for attempt in range(_ATTEMPTS):
         with suppress(NotImplementedError):  # so torch calls it to copy from an empty tensor

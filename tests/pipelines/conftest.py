@@ -23,6 +23,7 @@ from pipelines.scheduling.stopwatch import stopwatch
 from pipelines.tasks.arguments import guidance, text_length
 from tests import tiny
 from tests.free import FreeCurves
+from tests.support.devices import DEVICE
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def residents(tiny_registry: Registry) -> dict[str, Resident]:
     """The tiny model of each family, loaded by the product's own loader."""
     memory = Memory(2**20)
     return {
-        family: load(tiny_registry.models[family], tiny_registry.path(family), "cpu", memory)
+        family: load(tiny_registry.models[family], tiny_registry.path(family), DEVICE, memory)
         for family in tiny.FAMILIES
     }
 
@@ -46,7 +47,7 @@ def residents(tiny_registry: Registry) -> dict[str, Resident]:
 class Rig:
     """An engine over the tiny models, driven by hand, and what became of its jobs."""
 
-    def __init__(self, residents: dict[str, Resident]) -> None:
+    def __init__(self, residents: dict[str, Resident], device: str = DEVICE) -> None:
         self.outcomes: dict[str, Image | JobError] = {}
         self.previews: dict[str, list[Preview]] = defaultdict(list)
         self.passes: list[int] = []
@@ -55,7 +56,7 @@ class Rig:
             while pool.get(model) is None:
                 pool.make_way(())
                 pool.land()
-        self.engine = Engine(pool, _Recorded(self.passes), stopwatch("cpu"), self._keep)
+        self.engine = Engine(pool, _Recorded(self.passes), stopwatch(device), self._keep)
 
     def _keep(self, job_id: str, outcome: Image | Preview | JobError) -> None:
         assert job_id not in self.outcomes, "a job was reported twice"

@@ -11,6 +11,7 @@ from pipelines import worker
 from pipelines.messages import Begin, Hello
 from pipelines.registry import Registry
 from pipelines.scheduling.pulse import Pulse
+from tests.support.devices import DEVICE
 
 
 class _Exit(BaseException):
@@ -31,10 +32,10 @@ def test_what_it_cannot_go_on_from_ends_it_at_once(monkeypatch: pytest.MonkeyPat
     pulse = Pulse()
     ours, theirs = socket.socketpair()
     server = Connection(ours.detach())
-    server.send(Begin("cpu", {}, [], None))
+    server.send(Begin(DEVICE, {}, [], None))
     with pytest.raises(_Exit, match="1"):
         worker.main(theirs.detach(), os.dup(pulse.descriptor))
-    assert server.recv() == Hello("cpu", [])
+    assert server.recv() == Hello(DEVICE, [])
     assert not pulse.resting, "what hangs before its first step is found out, too"
 
 
@@ -45,7 +46,7 @@ def test_a_broken_model_does_not_keep_it_from_starting(
     (tmp_path / "model_index.json").write_text(index)
     broken = tiny_registry.models["sd"], tmp_path
     _, theirs = socket.socketpair()
-    begin = Begin("cpu", {"broken": broken}, ["broken"], None)
+    begin = Begin(DEVICE, {"broken": broken}, ["broken"], None)
     it = worker.Worker(Connection(theirs.detach()), begin, Pulse())
     assert it._too_large == []
 
@@ -55,7 +56,7 @@ def test_nor_does_a_broken_companion(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     _, theirs = socket.socketpair()
-    begin = Begin("cpu", {}, [], None, matting=tmp_path)
+    begin = Begin(DEVICE, {}, [], None, matting=tmp_path)
     worker.Worker(Connection(theirs.detach()), begin, Pulse())
 
 
@@ -63,7 +64,7 @@ def test_a_first_look_at_every_model_of_which_nothing_is_known(tiny_registry: Re
     """And at no other: all of the second one's modules are the first one's."""
     one = tiny_registry.models["sd"], tiny_registry.path("sd")
     ours, theirs = socket.socketpair()
-    begin = Begin("cpu", {"one": one, "two": one}, ["one", "two"], None)
+    begin = Begin(DEVICE, {"one": one, "two": one}, ["one", "two"], None)
     it = worker.Worker(Connection(theirs.detach()), begin, Pulse())
     it._probing = True
     looked_at: list[str] = []

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from pipelines.core import Job, Lora, ModelUnavailable, UnfitLora
 from pipelines.lanes.memory import Memory
+from pipelines.lanes.rendezvous import rendezvous_at
 from pipelines.models import lora_checks
 from pipelines.models.loader import Resident, load
 from pipelines.models.loras import Loras
@@ -26,6 +27,7 @@ from pipelines.tasks.arguments import guidance, parameters, text_length
 from pipelines.weights.lora_manifests import require_trusted_lora, take_in_lora
 from tests import tiny, tiny_loras
 from tests.pipelines.conftest import Rig
+from tests.support.devices import DEVICE
 
 Jobs = Callable[[str], list[Job]]
 WITH_TEXT = tiny.FIRST
@@ -55,7 +57,7 @@ def loras(folder: Path) -> Loras:
 def resident(tiny_registry: Registry, loras: Loras) -> Callable[[str], Resident]:
     def fresh(family: str) -> Resident:
         spec, place = tiny_registry.models[family], tiny_registry.path(family)
-        return replace(load(spec, place, "cpu", Memory(2**20)), loras=loras)
+        return replace(load(spec, place, DEVICE, Memory(2**20)), loras=loras)
 
     return fresh
 
@@ -96,13 +98,15 @@ def company(job: Job) -> list[Job]:
 def denoising(model: Resident) -> list[None]:
     """Grows by one with every pass of a model's denoiser."""
     module = getattr(model.pipe, "transformer", None) or model.pipe.unet
-    method, passes = module.forward._method, []
+    meeting = rendezvous_at(module)
+    assert meeting is not None
+    method, passes = meeting._method, []
 
     def counted(*args: object, **kwargs: object) -> object:
         passes.append(None)
         return method(*args, **kwargs)
 
-    module.forward._method = counted
+    meeting._method = counted
     return passes
 
 

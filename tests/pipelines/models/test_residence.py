@@ -29,6 +29,7 @@ from pipelines.scheduling.policy import Policy
 from pipelines.scheduling.stopwatch import stopwatch
 from tests import tiny_loras
 from tests.pipelines.conftest import Rig
+from tests.support.devices import DEVICE
 from tests.tiny_matting import segmentation
 
 Models = dict[str, tuple[ModelSpec, Path]]
@@ -39,12 +40,12 @@ class Box:
 
     def __init__(self, models: Models, budget: float, **more: Path) -> None:
         self.outcomes: dict[str, object] = {}
-        self.residence = Residence(Begin("cpu", models, preload=[], threads=1, **more), budget)
+        self.residence = Residence(Begin(DEVICE, models, preload=[], threads=1, **more), budget)
         room = Room(self.residence.budget, self.residence.loras)
         footprint, leave = self.residence.footprint, self.residence.leave
         self.pool = Pool(self.residence.load, lambda: None, room, footprint, leave)
         keep = self.outcomes.__setitem__
-        self.engine = Engine(self.pool, Policy(), stopwatch("cpu"), keep)
+        self.engine = Engine(self.pool, Policy(), stopwatch(DEVICE), keep)
 
     def run(self, jobs: list[Job], each: Callable[[], None] = lambda: None) -> None:
         """Until every job has come to its end; eight at a time wait or are under way."""
