@@ -11,9 +11,10 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.registry import Registry
-from server.answering.handlers import handlers
+from server.answering.handlers import METHODS, handlers
 from server.answering.headers import Envelope
 from server.callers.auth import keys_of
 from server.callers.keys import FILE as KEYS
@@ -29,6 +30,9 @@ from server.keeping.links import Links, load_key
 from server.keeping.store import Store
 from server.metrics.metering import Metering
 from server.metrics.metrics import Metrics
+from server.middleware.forwarded import Forwarded
+from server.middleware.origins import OriginCheck
+from server.middleware.paths import Paths
 from server.prompts import languages
 from server.prompts.judging import judge_for, picture_judge_for
 from server.prompts.policy import policy_of
@@ -42,6 +46,7 @@ from server.routes import (
     moderations,
     openapi,
     results,
+    root,
     variations,
 )
 from server.routes import files as file_routes
@@ -51,11 +56,13 @@ from server.services import Services, caller_of, refuse_query
 
 _GROUPS = (
     *(generations, edits, variations, moderations, file_routes),
-    *(models, usage_routes, health, metrics_routes, results, openapi),
+    *(models, usage_routes, health, metrics_routes, results, openapi, root),
 )
 _OPEN = (health, results, openapi)
 """Those with routes that need no key."""
 _SWEEP_EVERY_S = 60
+_PREFLIGHT_S = 7200
+"""Chrome remembers the answer to a preflight for no longer."""
 _NOTHING_LEAVES: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
 
 _log = logging.getLogger(__name__)
@@ -69,16 +76,41 @@ def create_app(config: Config, registry: Registry, fleet: Fleet) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         telemetry=_NOTHING_LEAVES,
-        middleware=[Middleware(Metering, metrics=services.metrics), Middleware(Envelope)],
+        middleware=_middleware(services),
         exception_handlers=handlers(),
         lifespan=_lifespan,
     )
     app.state.services = services
+    app.state.paths = [route.path for group in _GROUPS for route in group.router.routes]
     for group in _GROUPS:
         # The key first: without one, nothing is told about the rest of a request.
         keyed = [] if group in _OPEN else [Depends(caller_of)]
         app.include_router(group.router, dependencies=[*keyed, Depends(refuse_query)])
     return app
+
+
+def _middleware(services: Services) -> list[Middleware]:
+    """The layers around the routes, the outermost first.
+
+    CORS is outside of Envelope, so that scripts can read every error.
+    """
+    config = services.config
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=config.cors_origins,
+        allow_methods=METHODS,
+        allow_headers=["*"],
+        allow_private_network=True,
+        max_age=_PREFLIGHT_S,
+    )
+    return [
+        Middleware(Metering, metrics=services.metrics),
+        Middleware(Forwarded, trusted=config.trusted_proxies),
+        Middleware(OriginCheck, config=config, keys=services.keys),
+        *([cors] if config.cors_origins else []),
+        Middleware(Envelope),
+        Middleware(Paths, public_url=config.public_url),
+    ]
 
 
 def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:

@@ -5,11 +5,15 @@ Knows what is allowed, not where it came from: flags and the environment are rea
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipelines.content import MODES, Mode
+from server.hosts import origin_of
+
+KEEP_ALIVE_S = 75
+"""Longer than the idle time of common balancers (60 s), so that they close a connection first."""
 
 
 class ConfigError(ValueError):
@@ -40,6 +44,12 @@ class Config:
     """Serve an address that others can reach although there are no keys."""
     public_url: str | None = None
     """How clients reach this server, where that is not the Host they send."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose web pages may use this server from a browser; `*`: any, if keys are needed."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies whose `Forwarded` and `X-Forwarded-*` headers count."""
+    keep_alive_s: int = KEEP_ALIVE_S
+    """How long an idle connection is kept open, in seconds."""
     allow_image_urls: bool = False
     """Fetch the pictures of edits from the public URLs that clients name."""
     strict: bool = False
@@ -59,6 +69,10 @@ class Config:
         _check_address(self.host, self.port)
         _check_devices(self.devices)
         _check_public_url(self.public_url)
+        _check_origins(self.cors_origins)
+        _check_proxies(self.trusted_proxies)
+        if self.keep_alive_s < 1:
+            raise ConfigError(f"--keep-alive must be at least 1 second, not {self.keep_alive_s}")
         if not 0 < self.memory <= 1:
             raise ConfigError(f"--memory must be above 0 and at most 1, not {self.memory:g}")
         if not 0 <= self.host_memory <= 1:
@@ -112,3 +126,23 @@ def _check_public_url(url: str | None) -> None:
         usable = False
     if not usable or parts.query or parts.fragment:
         raise ConfigError(f"--public-url must look like https://images.example.org, not '{url}'")
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    for origin in origins:
+        if origin not in ("*", "null") and origin_of(origin) != origin:
+            meant = origin_of(origin) or "https://app.example.org"
+            raise ConfigError(
+                f"--cors-origins: '{origin}' is no origin; write it as browsers send it: {meant}"
+            )
+
+
+def _check_proxies(proxies: tuple[str, ...]) -> None:
+    for proxy in proxies:
+        try:
+            ip_network(proxy, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f"--trusted-proxies: '{proxy}' is no address or network, such as 127.0.0.1 or "
+                "10.0.0.0/8"
+            ) from None

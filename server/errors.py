@@ -33,6 +33,8 @@
     ├── NotJudged                   what the content policy asks for gives no answer
     ├── MissingKey
     ├── WrongKey
+    ├── OriginNotAllowed        a web page of another site sent it
+    ├── HostNotAllowed          a public host name that is not this server's
     ├── LinkRefused
     │   ├── LinkInvalid
     │   └── LinkExpired
@@ -184,6 +186,27 @@ class WrongKey(ApiError):
     """The request's key is not one of the server's."""
 
 
+class OriginNotAllowed(ApiError):
+    """A web page of an origin that is not allowed sent the request."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"Web pages of {origin} may not use this server. Its operator can allow an origin with "
+            "--cors-origins, for example --cors-origins https://app.example.org."
+        )
+
+
+class HostNotAllowed(ApiError):
+    """The Host header names a public host that this server is not known by."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"This server has no keys and is for this machine alone, so it is not served as "
+            f"'{name}'. Its operator can name it with --public-url, name the proxy before it with "
+            "--trusted-proxies, or add a key."
+        )
+
+
 class LinkRefused(ApiError):
     """A result's link does not open it."""
 
@@ -216,7 +239,7 @@ class MethodNotSupported(ApiError):
     """The endpoint exists, for other methods."""
 
     def __init__(self, allowed: str) -> None:
-        methods = " or ".join(m for m in allowed.split(", ") if m != "HEAD")
+        methods = " or ".join(m for m in allowed.split(", ") if m not in ("HEAD", "OPTIONS"))
         super().__init__(f"Only {methods} requests are accepted.")
         self.headers = {"Allow": allowed}
 

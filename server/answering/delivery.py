@@ -4,7 +4,6 @@ Shared by every endpoint that makes images. Knows the fleet's seam; not how a re
 """
 
 import asyncio
-import re
 import time
 
 import pybase64
@@ -19,6 +18,7 @@ from server.answering.streaming import EventStream
 from server.answering.waiting import all_or_none
 from server.handover.encode import SUFFIXES, encode, texts_of
 from server.handover.responses import Result, images_body
+from server.hosts import is_host
 from server.prompts.policy import told_as
 from server.reading.contract import ImageRequest
 from server.services import Services
@@ -92,9 +92,11 @@ def _result(
 
 
 def _base_url(request: Request) -> str:
-    """Where the client found this server: what it sent as Host, if that can be one."""
+    """Where the client found this server: what it sent as Host, if that can be one, or what a
+    trusted proxy says."""
     host = request.headers.get("host", "")
-    if not re.fullmatch(r"[A-Za-z0-9._~-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", host):
+    if not is_host(host):
         address, port = request.scope["server"]
         host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    return f"{request.scope['scheme']}://{host}"
+    prefix = getattr(request.state, "prefix", "")
+    return f"{request.scope['scheme']}://{host}{prefix}"

@@ -1,13 +1,15 @@
 """Exceptions of the routes -> the contract's answers, and what of them the operator's log keeps."""
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from pipelines.core import JobError
 from server.answering.accounts import refused
@@ -17,7 +19,7 @@ from server.handover.responses import error_response
 
 Handlers = dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _log = logging.getLogger(__name__)
 
@@ -46,15 +48,37 @@ async def _told(request: Request, error: Exception) -> Response:
 async def _unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return error_response(MethodNotSupported(_allowed(request)))
-    return error_response(UnknownPath(f"Invalid URL ({request.method} {request.url.path})"))
+        return error_response(MethodNotSupported(", ".join(path_methods(request.scope))))
+    path = request.url.path
+    meant = _suggestion(path, request.app.state.paths)
+    hint = f"did you mean {meant}?" if meant else "GET /v1 tells what there is."
+    return error_response(UnknownPath(f"Invalid URL ({request.method} {path}): {hint}"))
 
 
-def _allowed(request: Request) -> str:
-    """Every method of the path: a route knows its own alone, and paths have several routes."""
+def path_methods(scope: Scope) -> list[str]:
+    """List the methods of a path: a route knows its own alone, and a path may have several routes.
 
-    def fits(method: str) -> bool:
-        scope = {**request.scope, "method": method}
-        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    HEAD goes with GET, and OPTIONS with any other.
+    """
+    found = {method for method in METHODS if is_routed({**scope, "method": method})}
+    if found:
+        found |= {"OPTIONS"} | ({"HEAD"} if "GET" in found else set())
+    return [method for method in METHODS if method in found]
 
-    return ", ".join(method for method in _METHODS if fits(method))
+
+def is_routed(scope: Scope) -> bool:
+    """Tell whether a route takes this method and path itself."""
+    return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+
+def _suggestion(path: str, known: Sequence[str]) -> str | None:
+    """Find the endpoint whose last two segments are most like those of a path."""
+    by_tail = {_tail(each): each for each in known if "{" not in each}
+    for tail in (_tail(path), _tail(path).rpartition("/")[2]):
+        if close := get_close_matches(tail, by_tail, n=1, cutoff=0.75):
+            return by_tail[close[0]]
+    return None
+
+
+def _tail(path: str) -> str:
+    return "/".join(path.lower().strip("/").split("/")[-2:])

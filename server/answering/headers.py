@@ -26,6 +26,8 @@ CONSTANT = {
     "openai-version": "2020-10-01",
     "x-content-type-options": "nosniff",
     "access-control-expose-headers": "X-Request-ID, Retry-After, Retry-After-Ms, X-Should-Retry, "
+    "OpenAI-Processing-Ms, X-RateLimit-Limit-Images, X-RateLimit-Remaining-Images, "
+    "X-RateLimit-Reset-Images, "
     f"{MODEL}, {SERVED_AS}, {SEEDS}, {IGNORED}, {REWRITE}, {UNREAD}",
 }
 

@@ -13,6 +13,7 @@ from server.callers.callers import Caller, split_attributes
 from server.callers.keys import Key, KeyStore, hash_of
 from server.config import Config, ConfigError
 from server.errors import ApiError, MissingKey, WrongKey
+from server.text_files import read_lines
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="OpenAI API"'}
 _NO_KEY = (
@@ -84,6 +85,11 @@ def keys_of(config: Config, store: KeyStore) -> Keys:
             "one with `darkroom keys add NAME`, or give --api-keys FILE, or --no-auth if that is "
             "meant"
         )
+    if "*" in config.cors_origins and not keys.wanted:
+        raise ConfigError(
+            "--cors-origins *: without keys, every web page could use this server: make a key "
+            "with `darkroom keys add NAME`, or name the origins"
+        )
     return keys
 
 
@@ -96,7 +102,7 @@ def load_keys(file: Path | None) -> Mapping[bytes, Caller]:
     if file is None:
         return {}
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--api-keys {file}: cannot be read: {error}") from error
     callers: dict[bytes, Caller] = {}

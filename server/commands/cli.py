@@ -31,6 +31,7 @@ from server.commands.options import (
     registry_of,
 )
 from server.config import Config, ConfigError
+from server.hosts import origin_of
 
 _DEFAULT_DEVICES = ",".join(DEFAULTS.devices)
 
@@ -59,6 +60,29 @@ NoAuth = Annotated[bool, flag("no-auth", ACCESS, "Let others in although there a
 PublicUrl = Annotated[
     str | None,
     flag("public-url", ACCESS, "How clients reach this server, for links to images.", "URL"),
+]
+CorsOrigins = Annotated[
+    str,
+    flag(
+        "cors-origins",
+        ACCESS,
+        "Origins whose web pages may use this server, such as https://app.example.org; "
+        "* with keys: any.",
+        "LIST",
+    ),
+]
+TrustedProxies = Annotated[
+    str,
+    flag(
+        "trusted-proxies",
+        ACCESS,
+        "Addresses or networks of proxies whose Forwarded and X-Forwarded-* headers count.",
+        "LIST",
+    ),
+]
+KeepAlive = Annotated[
+    int,
+    flag("keep-alive", ACCESS, "Keep idle connections open for so long.", "SECONDS"),
 ]
 AllowImageUrls = Annotated[
     bool,
@@ -135,6 +159,9 @@ def serve(
     api_keys: ApiKeys = DEFAULTS.api_keys,
     no_auth: NoAuth = DEFAULTS.no_auth,
     public_url: PublicUrl = DEFAULTS.public_url,
+    cors_origins: CorsOrigins = "",
+    trusted_proxies: TrustedProxies = "",
+    keep_alive: KeepAlive = DEFAULTS.keep_alive_s,
     allow_image_urls: AllowImageUrls = DEFAULTS.allow_image_urls,
     data_dir: DataDir = DEFAULTS.data_dir,
     devices: Devices = _DEFAULT_DEVICES,
@@ -160,16 +187,23 @@ def serve(
             api_keys=api_keys,
             no_auth=no_auth,
             public_url=public_url.rstrip("/") if public_url else None,
+            cors_origins=tuple(origin_of(it) or it for it in _items(cors_origins)),
+            trusted_proxies=_items(trusted_proxies),
+            keep_alive_s=keep_alive,
             allow_image_urls=allow_image_urls,
             max_queue=max_queue,
             max_wait_s=max_wait,
         )
-        registry = registry_of(config.weights, config.models_dir)
-        config = replace(config, rewriter_key=_rewriter_key(registry))
-        from server.commands.serve import run
-        from server.fleet.fleet import Fleet
+        _serve(config)
 
-        run(config, registry, Fleet(config, registry))
+
+def _serve(config: Config) -> None:
+    registry = registry_of(config.weights, config.models_dir)
+    config = replace(config, rewriter_key=_rewriter_key(registry))
+    from server.commands.serve import run
+    from server.fleet.fleet import Fleet
+
+    run(config, registry, Fleet(config, registry))
 
 
 @app.command()
@@ -189,6 +223,11 @@ app.add_typer(bundle_commands.app)
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(plan_command.app)
 app.add_typer(usage_command.app)
+
+
+def _items(text: str) -> tuple[str, ...]:
+    """Split a list at commas; none for an empty text."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def _rewriter_key(registry: Registry) -> str | None:

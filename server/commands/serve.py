@@ -23,7 +23,7 @@ from pipelines.registry import Registry
 from server.app import create_app
 from server.commands.patience import PatientProtocol
 from server.commands.progress import ready_line, show_loading
-from server.config import Config, ConfigError
+from server.config import KEEP_ALIVE_S, Config, ConfigError
 from server.fleet.fleet import Fleet
 from server.prompts.policy import in_a_line
 
@@ -34,11 +34,21 @@ class Server(uvicorn.Server):
     """uvicorn, with an end that is clean after one signal and immediate after two."""
 
     def __init__(
-        self, app: FastAPI, kill: Callable[[], None], announce: Callable[[], Awaitable[None]]
+        self,
+        app: FastAPI,
+        kill: Callable[[], None],
+        announce: Callable[[], Awaitable[None]],
+        keep_alive_s: int = KEEP_ALIVE_S,
     ) -> None:
         # h11 bounds the size of a request's head; httptools would read on as long as it is sent.
         config = uvicorn.Config(
-            app, http=PatientProtocol, ws="none", log_config=None, server_header=False
+            app,
+            http=PatientProtocol,
+            ws="none",
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,  # middleware.Forwarded reads them, of trusted peers alone
+            timeout_keep_alive=keep_alive_s,
         )
         super().__init__(config)
         self._kill = kill
@@ -102,7 +112,8 @@ def run(config: Config, registry: Registry, fleet: Fleet) -> None:
         console.print(ready_line(url_of(listener), registry), soft_wrap=True, highlight=False)
         console.print(in_a_line(app.state.services.policy.status()), highlight=False)
 
-    Server(app, kill=fleet.kill, announce=announce).run(sockets=[listener])
+    server = Server(app, fleet.kill, announce, config.keep_alive_s)
+    server.run(sockets=[listener])
 
 
 def _log_to(console: Console) -> None:

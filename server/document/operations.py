@@ -73,8 +73,11 @@ class Operation:
     @property
     def fails(self) -> Failures:
         """Beyond an error that nobody foresaw."""
+        foreign = (errors.OriginNotAllowed,) if self.body else ()
         query = (errors.UnknownParameter,) if self.refuses_query else ()
-        return tuple(dict.fromkeys((*(_KEY if self.keyed else ()), *self.faults, *query)))
+        key = _KEY if self.keyed else ()
+        every = (*key, *self.faults, *query, *foreign, errors.HostNotAllowed)
+        return tuple(dict.fromkeys(every))
 
 
 def _json(schema: Schema) -> Contents:
@@ -157,7 +160,21 @@ _RESULT = Operation(
     refuses_query=False,
 )
 
+
+def _open_to_all(id: str, summary: str, answer: Contents) -> Operation:
+    """An operation for people, that needs no key."""
+    return Operation(id, summary, answer, keyed=False, refuses_query=False)
+
+
+_INDEX = record(
+    dict.fromkeys(("name", "version", "base_url", "models", "docs", "openapi", "ready"), _PLAIN)
+)
+
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("get", "/"): _open_to_all("root", "What this server is.", _json(_INDEX)),
+    ("get", "/v1"): _open_to_all("api", "The same, at the base URL of clients.", _json(_INDEX)),
+    ("get", "/docs"): _open_to_all("docs", "This document as a page.", {"text/html": _PLAIN}),
+    ("get", "/favicon.ico"): _open_to_all("favicon", "An icon.", {"image/svg+xml": _PLAIN}),
     ("post", "/v1/images/generations"): _making(
         "createImage",
         "Make images of a prompt.",

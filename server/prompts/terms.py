@@ -24,6 +24,7 @@ from pipelines.content import CATEGORIES, Category
 from pipelines.core import Strictness
 from server.config import ConfigError
 from server.prompts.spelling import is_unspaced, is_whole, plain, readings
+from server.text_files import read_lines
 
 Found = Mapping[Category, Strictness]
 """The categories of a text, each with the least strictness at which it counts."""
@@ -126,7 +127,7 @@ def _lines(file: Path) -> Iterator[tuple[str, Rule]]:
         raise ConfigError(f"{file}: is called after none of the categories {', '.join(_FILES)}")
     heading = Rule(_FILES[file.stem])
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):

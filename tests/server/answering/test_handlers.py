@@ -38,10 +38,10 @@ def test_what_a_client_did_wrong_is_not_in_the_error_log(
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/v1/files", "GET, POST"),
-        ("/v1/files/file-1", "GET, DELETE"),
-        ("/images/img-1.png", "GET, HEAD"),
-        ("/v1/images/edits", "POST"),
+        ("/v1/files", "GET, HEAD, POST, OPTIONS"),
+        ("/v1/files/file-1", "GET, HEAD, DELETE, OPTIONS"),
+        ("/images/img-1.png", "GET, HEAD, OPTIONS"),
+        ("/v1/images/edits", "POST, OPTIONS"),
     ],
 )
 def test_a_method_that_is_not_supported_is_told_those_that_are(

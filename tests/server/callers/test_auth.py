@@ -88,6 +88,14 @@ def test_an_unusable_file(tmp_path: Path, content: str, says: str) -> None:
         load_keys(tmp_path / "keys")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_as_editors_save_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "keys").write_bytes("sesame-1\r\nälice:sesame-2\r\n".encode(encoding))
+    keys = Keys(load_keys(tmp_path / "keys"))
+    assert keys.caller("Bearer sesame-1").name == "key-1"
+    assert keys.caller("Bearer sesame-2").name == "älice"
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_keys(tmp_path / "nowhere")

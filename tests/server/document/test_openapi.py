@@ -1,6 +1,7 @@
 """The document itself: whole, valid, and the same as the code and docs/api.md say."""
 
 import json
+import re
 from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
@@ -47,7 +48,12 @@ def test_it_needs_no_key_and_tells_nothing_of_this_server(
 
 
 def test_no_page_loads_anything_from_elsewhere(client: TestClient) -> None:
-    assert {client.get(path).status_code for path in ("/docs", "/redoc")} == {404}
+    assert client.get("/redoc").status_code == 404
+    page = client.get("/docs")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert not re.search(r"(src|href)=\"(https?:)?//|<script|@import|url\(", page.text)
+    for method, path in OPERATIONS:
+        assert f"<b>{method.upper()}</b> {path}<" in page.text
 
 
 def test_every_route_is_in_it() -> None:
