@@ -513,15 +513,13 @@ def test_other_methods(client: TestClient, method: str) -> None:
     error = assert_error_shape(response)
     assert (response.status_code, error["code"]) == (405, "method_not_supported")
     assert error["message"] == "Only POST requests are accepted."
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == "POST, OPTIONS"
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/images/generations/", "/v1/images/edit", "/docs"]
-)
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/images/edit", "/redoc", "/v1/images"])
 def test_unknown_paths(client: TestClient, path: str) -> None:
     response = client.post(path, json={})
     error = assert_error_shape(response)
     assert response.status_code == 404
-    assert error["message"] == f"Invalid URL (POST {path})"
+    assert error["message"].startswith(f"Invalid URL (POST {path}): ")
     assert (error["type"], error["code"]) == (REQUEST, None)
