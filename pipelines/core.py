@@ -103,7 +103,8 @@ class JobError(Exception):
     │   └── DoesNotFit    even alone it needs more memory than the device has
     ├── Blocked           its image is not what the content policy lets out
     ├── ModelUnavailable  its model could not be loaded
-    └── WorkerLost        its worker died, and died again when it was tried once more
+    └── WorkerLost        its workers died while it was running alone
+        └── NoDeviceLeft  no device came back in time
     """
 
     device_seconds = 0.0
@@ -156,4 +157,8 @@ class ModelUnavailable(JobError):
 
 
 class WorkerLost(JobError):
-    """The worker that ran the job died, and so did the next one."""
+    """Worker after worker died while it ran this job and no other."""
+
+
+class NoDeviceLeft(WorkerLost):
+    """No device that could make the image works, and none came back while its client waited."""

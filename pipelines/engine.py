@@ -127,12 +127,14 @@ class Engine:
         model = self._pool.get(job.model)
         if model is None or not job.loras:
             return model
+        self._pulse.start_job(job.id)  # reading a LoRA is work for this job alone
         if not model.loras.ready(model.pipe, job.loras):
             return None
         needs = partial(model.loras.missing, model.pipe, job.loras)
         return model if self._pool.spare(job.model, needs) else None
 
     def _open(self, job: Job, model: Resident, arrived: float) -> None:
+        self._pulse.start_job(job.id)
         if self._exclusive:
             self._pool.evict(keep={job.model})
         lane = Lane(job, lambda lane: render(lane, model, partial(self._show, lane)), arrived)

@@ -46,6 +46,8 @@ class Run:
 
     job: Job
     waited_s: float = 0.0
+    slot: int = -1
+    """Where in the shared memory of the heartbeat the start of the job is marked; -1: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from pipelines.scheduling.times import Times, device_name
 if TYPE_CHECKING:
     from pipelines.engine import Engine, Report
     from pipelines.models.loader import Resident
-    from pipelines.models.pool import Pool
+    from pipelines.models.pool import Load, Pool
     from pipelines.models.residence import Residence
 
 TELL_EVERY_S = 1.0
@@ -95,12 +95,14 @@ class Worker:
 
     def _obey(self, message: ToWorker) -> None:
         match message:
-            case Run(job, waited_s):
+            case Run(job, waited_s, slot):
+                self._pulse.assign_slot(job.id, slot)
                 self._engine.submit(job, waited_s)
             case Cancel(job_id):
                 self._engine.cancel(job_id)
 
     def _receive(self) -> ToWorker:
+        self._pulse.receive()
         try:
             message: ToWorker = self._connection.recv()
         except (EOFError, OSError):
@@ -161,6 +163,7 @@ class Worker:
     def _report(self, job_id: str, outcome: Image | Preview | JobError) -> None:
         if is_probe(job_id):
             return
+        self._pulse.forget_job(job_id)
         match outcome:
             case Image(width, height, pixels, seconds, unread, steps):
                 self._connection.send(Finished(job_id, width, height, seconds, unread, steps))
@@ -184,8 +187,22 @@ def _assemble(
     budget = begin.memory * memory_of(begin.device)
     residence = Residence(begin, budget, wake)
     room = Room(residence.budget, residence.loras)
-    pool = Pool(residence.load, wake, room, residence.footprint, residence.leave)
+    load = _marked(residence.load, list(begin.models), pulse)
+    pool = Pool(load, wake, room, residence.footprint, residence.leave)
     return pool, Engine(pool, policy, stopwatch(begin.device), report, pulse), residence
+
+
+def _marked(load: "Load[Resident]", models: list[str], pulse: Pulse) -> "Load[Resident]":
+    """Mark in the heartbeat which model is being loaded: a worker may die of it."""
+
+    def marked(model: str, given_up: "list[Resident]", tell: Callable[[float], None]) -> "Resident":
+        pulse.start_loading(models.index(model))
+        try:
+            return load(model, given_up, tell)
+        finally:
+            pulse.end_loading()
+
+    return marked
 
 
 def _too_large(begin: Begin, pool: "Pool[Resident]", residence: "Residence") -> list[str]:

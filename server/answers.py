@@ -15,6 +15,7 @@ from pipelines.core import (
     JobFailed,
     ModelUnavailable,
     NonFinite,
+    NoDeviceLeft,
     UnfitLora,
     WorkerLost,
 )
@@ -137,6 +138,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     Blocked: Answer(400, code="content_policy_violation"),
     ModelUnavailable: Answer(503, _UNAVAILABLE, "model_unavailable"),
     WorkerLost: Answer(500, "server_error"),
+    NoDeviceLeft: Answer(503, _UNAVAILABLE, "no_device", retry=True, retry_after_s=60),
     Exception: Answer(500, "server_error", retry=True),
 }
 
@@ -149,6 +151,9 @@ _MESSAGES: Mapping[type[JobError], str] = {
     UnfitLora: "The LoRA '{0.name}' does not fit this model.",
     Blocked: "The image that was made is not allowed by this server's content policy.",
     ModelUnavailable: "The model could not be loaded. The server's log says why.",
+    NoDeviceLeft: "No device of this server works at the moment. Please retry later.",
+    WorkerLost: "The server's worker process died each time it ran this request alone. Please do "
+    "not retry it unchanged; the server's log says more.",
 }
 _SORRY = "The server had an error processing your request. Sorry about that!"
 

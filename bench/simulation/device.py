@@ -91,6 +91,10 @@ class Device:
         """Every model fits."""
         return True
 
+    def may_suit_later(self, model: str) -> bool:
+        """No device is ever disabled."""
+        return False
+
     def has(self, model: str) -> bool:
         """It is in memory."""
         return model in self._resident

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import count
 
 from pipelines.core import Preview
-from pipelines.messages import Cancel, Run, State, Work
+from pipelines.messages import Cancel, State, Work
 from server.fleet.dispatch import Load
-from server.fleet.process import WorkerProcess
+from server.fleet.process import Death, WorkerProcess
+from server.fleet.quarantine import Turn
 from server.fleet.queue import Ticket
 from server.fleet.status import DeviceStatus, Loading
 from server.fleet.status import State as Condition
@@ -56,9 +57,16 @@ class Device:
         """Since the server started."""
         self.gone = asyncio.Event()
         self.was_ready = False
+        self.turn = Turn()
+        self.last_death: Death | None = None
+        self.barred: set[str] = set()
+        """Models that are not loaded: worker after worker died while it loaded them."""
         self._greeted = False
         self._images_done = 0
         self._deaths_in_a_row = 0
+        self._deaths_loading: dict[str, int] = {}
+        """In a row, by the model that was being loaded."""
+        self._known_too_large: list[str] = []
         self._loading_since: dict[str, float] = {}
         self._work = self._work_before = _NO_WORK
 
@@ -71,13 +79,30 @@ class Device:
         return self.state.resident
 
     @property
-    def open(self) -> bool:
+    def is_up(self) -> bool:
         """Whether there is a worker to be given jobs, that has said what does not fit."""
         return self.state is not _NOTHING
 
+    @property
+    def open(self) -> bool:
+        """Whether it can be given any job: it is up, and not reserved for suspects."""
+        return self.is_up and not self.turn.reserved
+
     def suits(self, model: str) -> bool:
         """Whether it can be expected to make images of a model, now or later."""
-        return not self.set_aside and model not in self.state.too_large
+        if self.set_aside or model in self.barred:
+            return False
+        return model not in self.state.too_large
+
+    def may_suit_later(self, model: str) -> bool:
+        """Whether it may make images of a model once it is tried again."""
+        return (self.set_aside or model in self.barred) and model not in self._known_too_large
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is disabled, and was so before its last try, or has never worked."""
+        tried_again = self._deaths_in_a_row > SET_ASIDE_AFTER
+        return self.set_aside and (tried_again or not self.was_ready)
 
     @property
     def set_aside(self) -> bool:
@@ -103,7 +128,10 @@ class Device:
         }
         began = {model: self._loading_since.get(model, now) for model in state.loading}
         self.state, self._loading_since = state, began
+        self._known_too_large = state.too_large
         self.was_ready |= state.ready
+        for model in state.resident:
+            self._deaths_loading.pop(model, None)
         return loaded
 
     def worked(self, work: Work) -> None:
@@ -114,16 +142,20 @@ class Device:
         """Give it a job."""
         self.tickets[ticket.job.id] = ticket
         self.load.given(ticket.work_s, now)
-        self.send(Run(ticket.job, now - ticket.arrived))
+        if self.process is not None:
+            self.process.run(ticket.job, now - ticket.arrived)
 
-    def send(self, message: Run | Cancel) -> None:
+    def send(self, message: Cancel) -> None:
         if self.process is not None:
             self.process.send(message)
 
     def show(self, job_id: str, preview: Preview) -> None:
-        """A preview of one of the jobs here; a job that runs again shows some of them again."""
+        """A preview of one of the jobs here. A job that runs again makes them again: shown once."""
         ticket = self.tickets.get(job_id)
-        if ticket is not None and ticket.show is not None and not ticket.future.done():
+        if ticket is None or ticket.show is None or ticket.future.done():
+            return
+        if preview.index >= ticket.previews_shown:
+            ticket.previews_shown = preview.index + 1
             ticket.show(ticket.job, preview)
 
     def finish(self, job_id: str, seconds: float | None, now: float) -> Ticket | None:
@@ -142,17 +174,28 @@ class Device:
         else:
             self.process.kill()
 
-    def bury(self) -> list[Ticket]:
+    def bury(self, death: Death) -> list[Ticket]:
         """The worker is dead; returns the jobs that were there."""
         lost = list(self.tickets.values())
         self.tickets.clear()
+        self.last_death = death
         self.process, self.state, self._greeted = None, _NOTHING, False
         self.load, self._loading_since = Load(), {}
         self._work, self._work_before = _NO_WORK, self._all_work
         self.deaths += 1
         self._deaths_in_a_row += 1
+        self._note_loading(death.loading)
         self.gone.set()
         return lost
+
+    def _note_loading(self, model: str | None) -> None:
+        """A model at whose loading worker after worker dies is barred, instead of the device."""
+        if model is None:
+            return self._deaths_loading.clear()
+        count = self._deaths_loading[model] = self._deaths_loading.get(model, 0) + 1
+        if count >= SET_ASIDE_AFTER:
+            self.barred.add(model)
+            self._deaths_in_a_row = 1
 
     def backoff_s(self) -> float:
         """Until the next worker is started: 0.1 s, doubling with each death in a row."""
@@ -170,6 +213,9 @@ class Device:
             lanes=self.state.lanes,
             images_done=self._images_done,
             deaths=self.deaths,
+            last_death=str(self.last_death) if self.last_death else None,
+            barred=sorted(self.barred),
+            suspects=len(self.tickets) if self.turn.running else 0,
             passes=dict(sorted(self._all_work.passes.items())),
             busy_s=round(self._all_work.busy_s, 3),
             evictions=self._all_work.evictions,

@@ -30,6 +30,10 @@ class Place(Protocol):
         """Whether it can be expected to make images of a model, now or later."""
         ...
 
+    def may_suit_later(self, model: str) -> bool:
+        """Whether it may make images of a model once it works again: it is worth waiting for."""
+        ...
+
 
 class Load:
     """When a device will be done with what it was given, by prediction."""
@@ -80,8 +84,11 @@ class Dispatch(Generic[Q, P]):
 
     def _soonest(self, ticket: Q, devices: Sequence[P], now: float) -> P | None:
         model = ticket.job.model
-        # Where none can make it, one that says so is better than none.
-        suited = [device for device in devices if device.suits(model)] or devices
+        suited: Sequence[P] = [device for device in devices if device.suits(model)]
+        if not suited:
+            if any(device.may_suit_later(model) for device in devices):
+                return None
+            suited = devices  # one that says that it cannot make it is better than none
         free = [device for device in suited if self._takes(device, ticket, now)]
         load_s = self._load_s(model)
 

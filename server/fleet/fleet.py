@@ -1,5 +1,7 @@
 """The devices and their worker processes: dispatch, watch, restart, run again what was lost.
 
+Jobs that were running when a worker died run again in quarantine; those that only waited do not.
+
 Knows which jobs are where, on one event loop. It does not know how an image is made, or who asked.
 """
 
@@ -10,7 +12,16 @@ import math
 import time
 from collections.abc import Sequence
 
-from pipelines.core import Image, Job, JobCancelled, JobError, Preview, WorkerLost
+from pipelines.core import (
+    Image,
+    Job,
+    JobCancelled,
+    JobError,
+    ModelUnavailable,
+    NoDeviceLeft,
+    Preview,
+    WorkerLost,
+)
 from pipelines.messages import (
     Begin,
     Cancel,
@@ -27,16 +38,17 @@ from server.config import Config
 from server.errors import Draining, NoDevice
 from server.fleet.admission import Admission
 from server.fleet.aide import equipment
-from server.fleet.device import Device, devices_of
+from server.fleet.device import SET_ASIDE_S, Device, devices_of
 from server.fleet.dispatch import Dispatch
 from server.fleet.estimates import GUESS_S, Estimates
-from server.fleet.process import WorkerProcess
+from server.fleet.process import Death, WorkerProcess
+from server.fleet.quarantine import Quarantine
 from server.fleet.queue import Queue, Show, Spent, Ticket
 from server.fleet.status import FleetStatus, QueueStatus
 from server.fleet.watching import Observer
 
-MAX_DEATHS = 2
-"""A job that was there when so many workers died is not tried again."""
+NONE_LEFT_S = 30.0
+"""A disabled device is tried again after this time, if no other one works."""
 
 LOOK_EVERY_S = 0.5
 """How often workers are looked at that may hang."""
@@ -57,6 +69,7 @@ class Fleet:
         self._estimates = Estimates(registry.size)
         self._dispatcher = Dispatch[Ticket, Device](self._queue, self._estimates.load_s)
         self._admission = Admission(config.max_queue, config.max_wait_s)
+        self._quarantine = Quarantine[Ticket]()
         self._tickets: set[Ticket] = set()
         self._watch: asyncio.Task[None] | None = None
         self._draining = self._over = False
@@ -89,7 +102,7 @@ class Fleet:
         """Raises what `submit` would raise, as far as the number of images tells it already."""
         if self._draining:
             raise Draining
-        if all(device.set_aside for device in self._devices):
+        if all(device.is_hopeless for device in self._devices):
             raise NoDevice
         ahead = len(self._tickets)
         self._admission.check_images(ahead, self._wait_s(), images, self._image_s())
@@ -115,7 +128,13 @@ class Fleet:
         if self._tickets and self._estimates.measured:  # nobody is refused by a mere guess
             asked_s = sum(work_s) / self._workers
             self._admission.check_wait(self._wait_s(), len(jobs), asked_s, within_s)
-        futures = [self._accept(*each, show, spent) for each in zip(jobs, work_s, strict=True)]
+        deadline = time.monotonic() + min(within_s, self._config.max_wait_s)
+        futures = []
+        for job, seconds in zip(jobs, work_s, strict=True):
+            future: asyncio.Future[Image] = asyncio.get_running_loop().create_future()
+            now = time.monotonic()
+            self._accept(Ticket(job, future, now, seconds, show, spent, deadline))
+            futures.append(future)
         self._dispatch()
         return futures
 
@@ -128,18 +147,20 @@ class Fleet:
             queue=QueueStatus(
                 depth=len(self._tickets),
                 waiting=len(self._queue),
+                suspects=len(self._quarantine),
                 wait_s=round(self._wait_s(), 3),
             ),
         )
 
     @property
     def _workers(self) -> int:
-        return max(1, sum(device.open for device in self._devices))
+        return max(1, sum(device.is_up for device in self._devices))
 
     def _wait_s(self) -> float:
         """The predicted seconds until all that was accepted is finished."""
         now = time.monotonic()
         queued = sum(ticket.work_s for ticket in self._queue)
+        queued += sum(ticket.work_s for ticket in self._quarantine)
         given = sum(device.load.left(now) for device in self._devices)
         return (queued + given) / self._workers
 
@@ -148,21 +169,18 @@ class Fleet:
         work_s = sum(ticket.work_s for ticket in self._tickets)
         return work_s / max(1, len(self._tickets)) / self._workers or GUESS_S
 
-    def _accept(
-        self, job: Job, work_s: float, show: Show | None, spent: Spent | None
-    ) -> asyncio.Future[Image]:
-        future: asyncio.Future[Image] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(job, future, time.monotonic(), work_s, show, spent)
+    def _accept(self, ticket: Ticket) -> None:
         self._tickets.add(ticket)
         self._queue.add(ticket)
-        future.add_done_callback(lambda _: self._answered(ticket))
-        return future
+        ticket.future.add_done_callback(lambda _: self._answered(ticket))
 
     def _answered(self, ticket: Ticket) -> None:
         """However it came: an image, an error, or nobody waits any more."""
         self._tickets.discard(ticket)
         if ticket in self._queue:
             self._queue.remove(ticket)
+        made = not ticket.future.cancelled() and ticket.future.exception() is None
+        self._quarantine.clear(ticket, made, time.monotonic())
         for device in self._devices:
             if device.tickets.get(ticket.job.id) is ticket:
                 device.send(Cancel(ticket.job.id))
@@ -170,9 +188,52 @@ class Fleet:
 
     def _dispatch(self) -> None:
         now = time.monotonic()
+        self._isolate(now)
         for ticket, device in self._dispatcher.assignments(self._devices, now):
-            device.run(ticket, now)
-            self.observer.dispatched(ticket.job, now - ticket.arrived)
+            self._run(ticket, device, now)
+
+    def _run(self, ticket: Ticket, device: Device, now: float) -> None:
+        device.run(ticket, now)
+        self.observer.dispatched(ticket.job, now - ticket.arrived)
+
+    def _isolate(self, now: float) -> None:
+        """Run suspects, each group on a device that has nothing else to do meanwhile."""
+        for device in sorted(self._devices, key=lambda device: device.load.left(now)):
+            if not device.is_up:
+                continue
+            if device.turn.running and not device.tickets:
+                device.turn.release(now)
+            if not device.turn.reserved and self._may_reserve(device, now):
+                device.turn.reserve(now)
+            if device.turn.reserved and not device.tickets:
+                self._run_suspects(device, now)
+
+    def _may_reserve(self, device: Device, now: float) -> bool:
+        """Suspects hold up others on one device at a time, and no more than every other turn."""
+        if not self._quarantine.waits_for(device.id, self._devices_for):
+            return False
+        if not device.tickets and not self._queue:
+            return True
+        if any(each.turn.reserved for each in self._devices):
+            return False
+        return device.turn.has_rested(now)
+
+    def _run_suspects(self, device: Device, now: float) -> None:
+        group = self._quarantine.take(device.id, self._devices_for)
+        if not group:
+            return device.turn.release(now)  # meanwhile nobody waits for them any more
+        device.turn.run()
+        log.info("%s runs %s in quarantine", device.id, _ids(group))
+        for ticket in group:
+            self._run(ticket, device, now)
+
+    def _devices_for(self, ticket: Ticket) -> list[str]:
+        """The devices that may run a job; if it fits on none, one that says so is one of them."""
+        model = ticket.job.model
+        found = [device.id for device in self._devices if device.suits(model)]
+        if found or any(device.may_suit_later(model) for device in self._devices):
+            return found
+        return [device.id for device in self._devices]
 
     def _launch(self, device: Device) -> None:
         if self._over:
@@ -181,7 +242,7 @@ class Fleet:
         begin = Begin(
             device=device.address,
             models={id: (spec, self._registry.path(id)) for id, spec in models.items()},
-            preload=list(self._registry.preloaded()),
+            preload=[it for it in self._registry.preloaded() if it not in device.barred],
             threads=device.threads,
             times=self._config.data_dir / "times",
             matting=self._registry.matting,
@@ -195,11 +256,11 @@ class Fleet:
             process = WorkerProcess(
                 begin,
                 hear=lambda message, pixels: self._hear(device, message, pixels),
-                ended=lambda: self._ended(device),
+                ended=lambda: self._ended(device, *_end_of(device.process)),
             )
         except OSError as error:
             log.error("a worker of %s could not be started: %s", device.id, error)
-            return self._ended(device)
+            return self._ended(device, Death(), frozenset())
         device.launched(process)
 
     def _hear(self, device: Device, message: FromWorker, pixels: bytes) -> None:
@@ -245,36 +306,97 @@ class Fleet:
             ticket.future.set_exception(outcome)
 
     async def _keep_watching(self) -> None:
-        """Ends the workers that hang; what follows is as for any other death."""
+        """End the workers that hang; what follows is as for any other death."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            now = time.monotonic()
             for device in self._devices:
-                if device.process is not None and device.process.hangs(time.monotonic()):
+                if device.process is not None and device.process.hangs(now):
                     log.error("the worker of %s hangs, and is ended", device.id)
-                    device.kill()
+                    device.process.end_hanging()
+            self._give_up(now)
+            self._dispatch()  # the turn of suspects comes with time alone
 
-    def _ended(self, device: Device) -> None:
-        """A worker has died: its jobs are run again, elsewhere or on the worker that follows it."""
-        for ticket in device.bury():
-            self._retry(ticket)
+    def _give_up(self, now: float) -> None:
+        """Fail the jobs for which no device works, once their clients have waited long enough."""
+        for ticket in list(self._tickets):
+            if now <= ticket.deadline:
+                continue
+            model = ticket.job.model
+            if not any(device.suits(model) for device in self._devices) and any(
+                device.may_suit_later(model) for device in self._devices
+            ):
+                self._fail(ticket, self._nothing_for(model))
+
+    def _nothing_for(self, model: str) -> JobError:
+        if any(model in device.barred for device in self._devices):
+            return ModelUnavailable(f"worker after worker died while it loaded '{model}'")
+        return NoDeviceLeft("no device has a worker that lives")
+
+    def _ended(self, device: Device, death: Death, started: frozenset[str]) -> None:
+        """A worker has died: its jobs run again, those that were running in quarantine."""
+        barred = set(device.barred)
+        lost = device.bury(death)
+        self._suspect(device, death, lost, started)
         if not self._over:
-            delay = device.backoff_s()
-            log.error("the worker of %s died; another starts in %.1f s", device.id, delay)
-            asyncio.get_running_loop().call_later(delay, self._launch, device)
-        if all(each.set_aside for each in self._devices):
-            for ticket in list(self._tickets):
-                self._fail(ticket, WorkerLost("no device has a worker that lives"))
+            self._restart(device, death)
+            for model in device.barred - barred:
+                self._allow_later(device, model)
         self._dispatch()
 
-    def _retry(self, ticket: Ticket) -> None:
-        if ticket.future.done():
-            return
-        ticket.deaths += 1
-        if ticket.deaths < MAX_DEATHS:
-            self._queue.add(ticket)
-        else:
-            self._fail(ticket, WorkerLost(f"{ticket.deaths} workers died with this job"))
+    def _suspect(
+        self, device: Device, death: Death, lost: list[Ticket], started: frozenset[str]
+    ) -> None:
+        running = [ticket for ticket in lost if ticket.job.id in started]
+        alive = [ticket for ticket in running if not ticket.future.done()]
+        waiting = [
+            ticket for ticket in lost if ticket.job.id not in started and not ticket.future.done()
+        ]
+        self._quarantine.put_back([ticket for ticket in waiting if ticket in self._quarantine])
+        for ticket in waiting:
+            if ticket not in self._quarantine:
+                self._queue.add(ticket)
+        guilty = self._quarantine.add_death(
+            alive,
+            device.id,
+            death.from_outside,
+            time.monotonic(),
+            others=len(running) - len(alive),
+        )
+        if alive:
+            log.warning("%s ran when the worker of %s died", _ids(alive), device.id)
+        if guilty is not None:
+            log.error("job %s is given up: workers die when it runs alone", guilty.job.id)
+            self._fail(guilty, WorkerLost("worker after worker died while it ran this job alone"))
+
+    def _restart(self, device: Device, death: Death) -> None:
+        delay = device.backoff_s()
+        if all(each.set_aside for each in self._devices):
+            delay = min(delay, NONE_LEFT_S)
+        log.error("the worker of %s died (%s); another starts in %.1f s", device.id, death, delay)
+        asyncio.get_running_loop().call_later(delay, self._launch, device)
+
+    def _allow_later(self, device: Device, model: str) -> None:
+        """Load a model again after a while; at the next death it is barred again."""
+        log.error("%s is not loaded on %s: workers die while they load it", model, device.id)
+
+        def allow() -> None:
+            device.barred.discard(model)
+            self._dispatch()
+
+        asyncio.get_running_loop().call_later(SET_ASIDE_S, allow)
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         with contextlib.suppress(asyncio.InvalidStateError):
             ticket.future.set_exception(error)
+
+
+def _end_of(process: WorkerProcess | None) -> tuple[Death, frozenset[str]]:
+    """How a worker's process ended, and which jobs it had started."""
+    if process is None or process.death is None:
+        return Death(), frozenset()
+    return process.death, process.started
+
+
+def _ids(tickets: Sequence[Ticket]) -> str:
+    return ", ".join(ticket.job.id for ticket in tickets)

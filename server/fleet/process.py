@@ -11,18 +11,21 @@ import os
 import pickle
 import queue
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pipelines.messages import Begin, Finished, Shown, ToWorker
+from pipelines.core import Job
+from pipelines.messages import Begin, Failed, Finished, Run, Shown, ToWorker
 from pipelines.questions import ToAide
-from pipelines.scheduling.pulse import UNHEARD_S, Pulse
+from pipelines.scheduling.pulse import NO_SLOT, NUM_SLOTS, UNHEARD_S, Pulse
 
 Hear = Callable[[Any, bytes], None]
 """(message, the pixels that follow a `Finished` or `Shown`)."""
@@ -39,7 +42,36 @@ OFFLINE = {
 AT_ONCE = 16 * 1024
 """Bytes that a socket with room takes without blocking: they need no thread to be woken."""
 
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process ended."""
+
+    returncode: int = 1
+    """As `subprocess` tells it: a signal is negative."""
+    hung: bool = False
+    """The server ended it, because it hung."""
+    loading: str | None = None
+    """The model that it was loading."""
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether an operator or the kernel ended it, rather than its own fault."""
+        return not self.hung and -self.returncode in _FROM_OUTSIDE
+
+    def __str__(self) -> str:
+        if self.hung:
+            return "hung"
+        if self.returncode >= 0:
+            return f"exit status {self.returncode}"
+        try:
+            return signal.Signals(-self.returncode).name
+        except ValueError:
+            return f"signal {-self.returncode}"
 
 
 class ChildProcess:
@@ -82,6 +114,11 @@ class ChildProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def returncode(self) -> int:
+        """How it ended; 0 while it lives."""
+        return self._process.returncode or 0
 
     def send(self, message: ToWorker | ToAide) -> None:
         """Never blocks: a process that does not read holds up its own messages only."""
@@ -136,20 +173,42 @@ class ChildProcess:
             pass  # the loop has ended before its processes
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A job that a worker was sent: in which message, and the slot for the mark of its start."""
+
+    message: int
+    slot: int
+
+
 class WorkerProcess(ChildProcess):
-    """A worker, with a pulse that shows whether it hangs."""
+    """A worker, with a heartbeat that shows whether it hangs and which jobs it has started."""
 
     def __init__(self, begin: Begin, hear: Hear, ended: Callable[[], None]) -> None:
         self._pulse = Pulse()
         self._told = -1  # the first word is heard before it has a pulse
         self._heard, self._deaf_since = 0, inf
+        self._models = list(begin.models)
+        self._given: dict[str, _Given] = {}
+        self._free_slots = list(range(NUM_SLOTS))
+        self._hung = False
+        self.death: Death | None = None
+        """How it ended, once it has."""
+        self.started: frozenset[str] = frozenset()
+        """The ids of the jobs that it had started and not answered when it ended."""
+
+        def settle(message: Any, pixels: bytes) -> None:
+            if isinstance(message, Finished | Failed):
+                self._take_back(message.job_id)
+            hear(message, pixels)
 
         def end() -> None:
+            self._examine()
             self._pulse.close()
             ended()
 
         try:
-            super().__init__("pipelines.worker", begin, hear, end, [self._pulse.descriptor])
+            super().__init__("pipelines.worker", begin, settle, end, [self._pulse.descriptor])
         except OSError:
             self._pulse.close()
             raise
@@ -158,6 +217,14 @@ class WorkerProcess(ChildProcess):
         """As for any other process; what it is told, it should hear."""
         self._told += 1
         super().send(message)
+
+    def run(self, job: Job, waited_s: float) -> None:
+        """Send it a job. After its death, `started` tells whether it had begun to work on it."""
+        slot = self._free_slots.pop() if self._free_slots else NO_SLOT
+        if slot != NO_SLOT:
+            self._pulse.clear_slot(slot)
+        self._given[job.id] = _Given(self._told + 1, slot)
+        self.send(Run(job, waited_s, slot))
 
     def hangs(self, now: float) -> bool:
         """Whether it is far beyond the time of its present pass, or has none and hears nothing.
@@ -168,3 +235,28 @@ class WorkerProcess(ChildProcess):
         if heard == self._told or heard != self._heard or not self._pulse.resting:
             self._heard, self._deaf_since = heard, now
         return self._pulse.overdue(now) or now - self._deaf_since > UNHEARD_S
+
+    def end_hanging(self) -> None:
+        """End a process that hangs: its death counts as a crash."""
+        self._hung = True
+        self.kill()
+
+    def _take_back(self, job_id: str) -> None:
+        given = self._given.pop(job_id, None)
+        if given is not None and given.slot != NO_SLOT:
+            self._free_slots.append(given.slot)
+
+    def _examine(self) -> None:
+        """Read from the heartbeat what a dead worker was doing."""
+        index = self._pulse.loading
+        loading = None if index is None else self._models[index]
+        self.death = Death(self.returncode, self._hung, loading)
+        self.started = frozenset(
+            id for id, given in self._given.items() if self._was_started(given)
+        )
+
+    def _was_started(self, given: _Given) -> bool:
+        """A job whose message was being unpickled counts as started, too."""
+        if given.message > self._pulse.heard:
+            return self._pulse.receiving and given.message == self._pulse.heard + 1
+        return self._pulse.is_started(given.slot)

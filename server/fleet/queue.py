@@ -4,6 +4,7 @@ Pure bookkeeping with the time given from outside. Knows nothing of devices or o
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -42,8 +43,9 @@ class Ticket:
     """Predicted seconds of a device."""
     show: Show | None = None
     spent: Spent | None = None
-    deaths: int = 0
-    """How many workers have died with this job."""
+    deadline: float = math.inf
+    """When its client is assumed to have given up; it waits no longer for a device to come back."""
+    previews_shown: int = 0
 
     @property
     def caller(self) -> str:
@@ -56,6 +58,11 @@ class Ticket:
     @property
     def priority(self) -> Priority:
         return self.job.priority
+
+    @property
+    def interactive(self) -> bool:
+        """Whether someone watches it, or it goes before others."""
+        return self.show is not None or self.job.priority == "high"
 
 
 class Queue(Generic[Q]):

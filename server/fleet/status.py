@@ -40,6 +40,12 @@ class DeviceStatus:
     """Models given up for others."""
     too_large: list[str] = field(default_factory=list)
     """Models that do not fit into its memory, even alone."""
+    last_death: str | None = None
+    """How its last worker ended: a signal, an exit status, or `hung`."""
+    barred: list[str] = field(default_factory=list)
+    """Models that are not loaded: its workers died while they loaded them."""
+    suspects: int = 0
+    """Jobs in quarantine that run here, with no others beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class QueueStatus:
     wait_s: float
     waiting: int = 0
     """Those that no device has yet."""
+    suspects: int = 0
+    """Those in quarantine, waiting or running: they were running when a worker died."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+from pipelines.core import Image, Preview
 from pipelines.messages import State
 from server.fleet.device import SET_ASIDE_AFTER, Device, devices_of
+from server.fleet.process import Death
+from server.fleet.queue import Ticket
+from tests.server.fleet.test_queue import JOB
 
 STATE = State(resident=[], loading={}, lanes=0, ready=True, too_large=["large"])
 
@@ -25,7 +29,7 @@ def test_it_takes_jobs_once_it_has_said_what_does_not_fit(device: Device) -> Non
     device.says(STATE, 0.0)
     assert device.open
     assert device.suits("small") and not device.suits("large")
-    device.bury()
+    device.bury(Death())
     assert not device.open
     assert device.suits("large"), "what follows may have more room, and says so itself"
 
@@ -33,8 +37,49 @@ def test_it_takes_jobs_once_it_has_said_what_does_not_fit(device: Device) -> Non
 def test_nothing_is_kept_for_a_device_that_is_set_aside(device: Device) -> None:
     for deaths in range(SET_ASIDE_AFTER):
         assert device.suits("small"), deaths
-        device.bury()
+        device.bury(Death())
     assert not device.suits("small")
+
+
+def test_a_model_that_workers_die_of_loading_is_barred_instead_of_the_device(
+    device: Device,
+) -> None:
+    device.says(STATE, 0.0)
+    for _ in range(SET_ASIDE_AFTER):
+        assert device.suits("small")
+        device.bury(Death(-9, loading="small"))
+    assert not device.set_aside
+    assert device.suits("other") and not device.suits("small")
+    assert device.may_suit_later("small") and not device.may_suit_later("large")
+    assert device.status().barred == ["small"]
+
+
+def test_deaths_at_loading_count_in_a_row_only(device: Device) -> None:
+    for _ in range(SET_ASIDE_AFTER):
+        device.bury(Death(-9, loading="small"))
+        device.says(replace(STATE, resident=["small"]), 0.0)
+    assert device.suits("small") or device.set_aside
+    assert device.barred == set()
+
+
+def test_a_disabled_device_is_hopeless_once_its_next_try_failed(device: Device) -> None:
+    device.says(STATE, 0.0)
+    for _ in range(SET_ASIDE_AFTER):
+        device.bury(Death())
+    assert device.set_aside and not device.is_hopeless
+    assert device.may_suit_later("small") and not device.may_suit_later("large")
+    device.bury(Death())
+    assert device.is_hopeless
+
+
+def test_a_job_that_runs_again_shows_each_preview_once(device: Device) -> None:
+    shown: list[int] = []
+    future: Any = type("Future", (), {"done": lambda self: False})()
+    ticket = Ticket(JOB, future, 0.0, 1.0, lambda job, preview: shown.append(preview.index))
+    device.tickets[JOB.id] = ticket
+    for index in (0, 1, 0, 1, 2):
+        device.show(JOB.id, Preview(index, Image(1, 1, b"123")))
+    assert shown == [0, 1, 2]
 
 
 def test_what_was_loaded_and_in_how_many_seconds(device: Device) -> None:

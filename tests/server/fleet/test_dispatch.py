@@ -17,9 +17,13 @@ class Device:
     tickets: dict[str, Waiting] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
     too_large: Sequence[str] = ()
+    disabled: bool = False
 
     def suits(self, model: str) -> bool:
-        return model not in self.too_large
+        return model not in self.too_large and not self.disabled
+
+    def may_suit_later(self, model: str) -> bool:
+        return self.disabled and model not in self.too_large
 
 
 def job(id: str, model: str = "m") -> Job:
@@ -75,6 +79,13 @@ def test_what_a_device_has_no_room_for_goes_elsewhere_or_waits() -> None:
     large.open = False
     assert assign([small, large], Waiting("a")) == []
     assert assign([small], Waiting("a")) == [("a", "small")]  # which says that it cannot
+
+
+def test_waits_for_a_disabled_device_that_alone_may_make_it() -> None:
+    small, large = Device("small", too_large=["m"]), Device("large", disabled=True)
+    assert assign([small, large], Waiting("a")) == []
+    large.too_large = ["m"]
+    assert assign([small, large], Waiting("a")) == [("a", "small")]
 
 
 def test_what_waits_for_one_device_holds_up_nothing_for_the_others() -> None:

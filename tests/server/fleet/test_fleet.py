@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.core import Job, JobCancelled, ModelUnavailable, WorkerLost
+from pipelines.core import Job, JobCancelled, ModelUnavailable, NoDeviceLeft, WorkerLost
 from pipelines.messages import Begin, Hello
 from pipelines.registry import Registry
 from server.config import Config
@@ -81,10 +81,10 @@ def same(one: bytes, other: bytes) -> bool:
     return bool(np.abs(np.subtract(*pixels)).max() <= 1)
 
 
-def kill(fleet: Fleet) -> None:
+def kill(fleet: Fleet, by: signal.Signals = signal.SIGKILL) -> None:
     pid = fleet.status().devices[0].pid
     assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, by)
 
 
 def test_a_jobs_life_and_the_workers_death(registry: Registry) -> None:
@@ -166,6 +166,8 @@ async def check_a_killed_worker(fleet: Fleet, in_peace: bytes) -> None:
     futures = fleet.submit([replace(JOB, id=f"k{i}") for i in range(3)] + [LONG])
     await until(lambda: fleet.status().devices[0].lanes > 0)  # the short ones may be over
     kill(fleet)
+    await until(lambda: fleet.status().devices[0].deaths == 1)
+    assert fleet.status().queue.suspects > 0, "what was running waits in quarantine"
     images = await asyncio.gather(*futures[:3])
     assert all(same(image.pixels, in_peace) for image in images)
     assert fleet.status().devices[0].pid != before
@@ -173,15 +175,17 @@ async def check_a_killed_worker(fleet: Fleet, in_peace: bytes) -> None:
 
 
 async def check_a_job_that_kills(fleet: Fleet, in_peace: bytes) -> None:
-    """It is there at two deaths: the first is its own bad luck, the second its answer."""
+    """Two crashes while it runs alone are its answer."""
     await until(lambda: fleet.status().devices[0].lanes == 0)
     lost = fleet.submit([replace(LONG, id="killer")])[0]
     for _ in range(2):
         await until(lambda: fleet.status().devices[0].lanes == 1)
-        kill(fleet)
+        kill(fleet, signal.SIGSEGV)
         await until(lambda: fleet.status().devices[0].lanes == 0)
+        assert fleet.status().devices[0].last_death == "SIGSEGV"
     with pytest.raises(WorkerLost):
         await lost
+    assert fleet.status().queue.suspects == 0
     assert same(await image(fleet, replace(JOB, id="after")), in_peace)
 
 
@@ -249,14 +253,14 @@ def test_a_worker_that_hangs_is_replaced(registry: Registry) -> None:
 def test_a_device_that_never_works_is_set_aside(registry: Registry) -> None:
     async def story(fleet: Fleet) -> None:
         accepted = fleet.submit([JOB])[0]
-        with pytest.raises(WorkerLost):
+        with pytest.raises(NoDeviceLeft):
             await accepted
         assert fleet.status().devices[0].state == "set aside"
         assert not fleet.status().ready
         with pytest.raises(NoDevice):
             fleet.submit([replace(JOB, id="2")])
 
-    with_fleet(story, registry, devices=("cuda:99",))
+    with_fleet(story, registry, devices=("cuda:99",), max_wait_s=1)
 
 
 def test_where_no_worker_can_be_started_it_is_tried_again(
@@ -287,7 +291,7 @@ def test_a_device_that_never_works_holds_up_no_other(registry: Registry) -> None
 class _Silent:
     """In the place of a worker process, where only what it is told counts."""
 
-    pid = 4711
+    pid, death = 4711, None
     begun: ClassVar[list[tuple[Begin, Callable[..., None]]]] = []
 
     def __init__(self, begin: Begin, hear: Callable[..., None], ended: Callable[[], None]) -> None:

@@ -4,14 +4,16 @@ import asyncio
 import os
 import sys
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from pipelines.messages import Begin, Cancel, FromWorker
-from pipelines.scheduling.pulse import UNHEARD_S
+from pipelines.scheduling.pulse import NUM_SLOTS, UNHEARD_S
 from server.fleet.process import AT_ONCE, WorkerProcess
+from tests.server.fleet.test_queue import JOB
 
 BEGIN = Begin("cpu", {}, [], None)
 PROGRAM = """#!{python}
@@ -88,6 +90,84 @@ def test_one_that_does_not_hear_hangs(worker) -> None:
         assert hangs(process, next(moments)) == [False, False, True]
         process.kill()
         await asyncio.wait_for(over.wait(), 20)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("does", "started"),
+    [
+        ("pulse.receive()", {"a"}),
+        ("receive()", set()),
+        ("receive(); receive(); receive()", {"c"}),
+        ("receive(); receive(); receive(); pulse.receive()", {"c", "d"}),
+        ("receive(); receive(); receive(); receive()", {"c"}),
+    ],
+)
+@pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)"])
+def test_what_it_had_started_outlives_it(worker, does: str, started: set[str], end: str) -> None:
+    """Of four jobs, `b` is started and answered, and `c` started. The rest only waits, but for the
+    one whose message is being received: that alone may end a worker."""
+    worker(
+        "import os\n"
+        "from pipelines.messages import Failed, JobError\n"
+        "from pipelines.scheduling.pulse import Pulse\n"
+        "pulse = Pulse(int(sys.argv[4]))\n"
+        "def receive():\n"
+        "    pulse.receive()\n"
+        "    run = connection.recv()\n"
+        "    pulse.hear()\n"
+        "    pulse.assign_slot(run.job.id, run.slot)\n"
+        "    if run.job.id in 'bc':\n"
+        "        pulse.start_job(run.job.id)\n"
+        "    if run.job.id == 'b':\n"
+        "        connection.send(Failed('b', JobError()))\n"
+        "connection.recv()\n"
+        f"{does}\n"
+        f"{end}"
+    )
+
+    async def run() -> WorkerProcess:
+        over = asyncio.Event()
+        process = WorkerProcess(BEGIN, lambda *_: None, over.set)
+        for name in "abcd":
+            process.run(replace(JOB, id=name), 0.0)
+        await asyncio.wait_for(over.wait(), 20)
+        return process
+
+    process = asyncio.run(run())
+    assert process.started == started
+    assert process.death is not None
+    assert process.death.from_outside == ("kill" in end)
+    assert str(process.death) == ("SIGKILL" if "kill" in end else "exit status 3")
+
+
+def test_a_slot_that_is_used_again_has_no_mark(worker) -> None:
+    worker(
+        "import os\n"
+        "from pipelines.messages import Failed, JobError\n"
+        "from pipelines.scheduling.pulse import Pulse\n"
+        "pulse = Pulse(int(sys.argv[4]))\n"
+        "connection.recv()\n"
+        "while True:\n"
+        "    run = connection.recv()\n"
+        "    pulse.hear()\n"
+        "    if run.job.id == 'last': os._exit(1)\n"
+        "    pulse.assign_slot(run.job.id, run.slot)\n"
+        "    pulse.start_job(run.job.id)\n"
+        "    connection.send(Failed(run.job.id, JobError()))\n"
+    )
+
+    async def run() -> None:
+        over = asyncio.Event()
+        heard: asyncio.Queue[FromWorker] = asyncio.Queue()
+        process = WorkerProcess(BEGIN, lambda message, _: heard.put_nowait(message), over.set)
+        for number in range(NUM_SLOTS):
+            process.run(replace(JOB, id=str(number)), 0.0)
+            await heard.get()
+        process.run(replace(JOB, id="last"), 0.0)
+        await asyncio.wait_for(over.wait(), 20)
+        assert process.started == set()
 
     asyncio.run(run())
 
