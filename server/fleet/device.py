@@ -18,6 +18,9 @@ SET_ASIDE_AFTER = 5
 """Deaths in a row, without an image in between."""
 
 SET_ASIDE_S = 300.0
+ALONE_S = 30.0
+"""The longest time until a disabled device is tried again while no other one works."""
+
 _NOTHING = State(resident=[], loading={}, lanes=0, ready=False)
 _NO_WORK = Work({}, 0.0, 0)
 
@@ -67,6 +70,8 @@ class Device:
         self._deaths_loading: dict[str, int] = {}
         """In a row, by the model that was being loaded."""
         self._known_too_large: list[str] = []
+        self._came_up = False
+        """Whether the present worker, or the last one, could be given jobs."""
         self._loading_since: dict[str, float] = {}
         self._work = self._work_before = _NO_WORK
 
@@ -100,9 +105,8 @@ class Device:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it is disabled, and was so before its last try, or has never worked."""
-        tried_again = self._deaths_in_a_row > SET_ASIDE_AFTER
-        return self.set_aside and (tried_again or not self.was_ready)
+        """Whether it is disabled, and its last worker died before it could be given a job."""
+        return self.set_aside and not self._came_up
 
     @property
     def set_aside(self) -> bool:
@@ -110,7 +114,7 @@ class Device:
         return self.process is None and self._deaths_in_a_row >= SET_ASIDE_AFTER
 
     def launched(self, process: WorkerProcess) -> None:
-        self.process = process
+        self.process, self._came_up = process, False
         self.gone.clear()
 
     def hello(self, address: str) -> None:
@@ -128,7 +132,7 @@ class Device:
         }
         began = {model: self._loading_since.get(model, now) for model in state.loading}
         self.state, self._loading_since = state, began
-        self._known_too_large = state.too_large
+        self._known_too_large, self._came_up = state.too_large, True
         self.was_ready |= state.ready
         for model in state.resident:
             self._deaths_loading.pop(model, None)
@@ -197,11 +201,15 @@ class Device:
             self.barred.add(model)
             self._deaths_in_a_row = 1
 
-    def backoff_s(self) -> float:
-        """Until the next worker is started: 0.1 s, doubling with each death in a row."""
+    def backoff_s(self, alone: bool = False) -> float:
+        """Until the next worker is started: 0.1 s, doubling with each death in a row.
+
+        Five minutes for a disabled device; less if it is `alone`, and no other device works.
+        """
+        doubled = float(0.1 * 2 ** min(self._deaths_in_a_row - 1, 20))
         if self.set_aside:
-            return SET_ASIDE_S
-        return float(0.1 * 2 ** (self._deaths_in_a_row - 1))
+            return min(doubled, ALONE_S) if alone else SET_ASIDE_S
+        return doubled
 
     def status(self) -> DeviceStatus:
         return DeviceStatus(

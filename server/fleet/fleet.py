@@ -47,9 +47,6 @@ from server.fleet.queue import Queue, Show, Spent, Ticket
 from server.fleet.status import FleetStatus, QueueStatus
 from server.fleet.watching import Observer
 
-NONE_LEFT_S = 30.0
-"""A disabled device is tried again after this time, if no other one works."""
-
 LOOK_EVERY_S = 0.5
 """How often workers are looked at that may hang."""
 
@@ -335,9 +332,10 @@ class Fleet:
 
     def _ended(self, device: Device, death: Death, started: frozenset[str]) -> None:
         """A worker has died: its jobs run again, those that were running in quarantine."""
-        barred = set(device.barred)
+        barred, was_up = set(device.barred), device.is_up
         lost = device.bury(death)
-        self._suspect(device, death, lost, started)
+        if was_up:
+            self._suspect(device, death, lost, started)
         if not self._over:
             self._restart(device, death)
             for model in device.barred - barred:
@@ -356,13 +354,9 @@ class Fleet:
         for ticket in waiting:
             if ticket not in self._quarantine:
                 self._queue.add(ticket)
-        guilty = self._quarantine.add_death(
-            alive,
-            device.id,
-            death.from_outside,
-            time.monotonic(),
-            others=len(running) - len(alive),
-        )
+        others = len(running) - len(alive) + (death.loading is not None)
+        now, outside = time.monotonic(), death.from_outside
+        guilty = self._quarantine.add_death(alive, device.id, outside, now, others)
         if alive:
             log.warning("%s ran when the worker of %s died", _ids(alive), device.id)
         if guilty is not None:
@@ -370,9 +364,7 @@ class Fleet:
             self._fail(guilty, WorkerLost("worker after worker died while it ran this job alone"))
 
     def _restart(self, device: Device, death: Death) -> None:
-        delay = device.backoff_s()
-        if all(each.set_aside for each in self._devices):
-            delay = min(delay, NONE_LEFT_S)
+        delay = device.backoff_s(all(each.set_aside for each in self._devices))
         log.error("the worker of %s died (%s); another starts in %.1f s", device.id, death, delay)
         asyncio.get_running_loop().call_later(delay, self._launch, device)
 

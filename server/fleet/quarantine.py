@@ -77,8 +77,8 @@ class Quarantine(Generic[S]):
     ) -> S | None:
         """Note a worker's death. The jobs that were running wait in quarantine, or one is guilty.
 
-        `others` is the number of running jobs that nobody waits for any more: the evidence is then
-        not complete. Returns the guilty job, which is no suspect any longer.
+        `others` counts what else may have caused it: running jobs that nobody waits for any more,
+        or a model that was being loaded. Returns the guilty job, which is no suspect any longer.
         """
         if not others:
             self._note_unexplained(running, now)

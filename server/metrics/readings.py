@@ -74,6 +74,19 @@ _READINGS = (
         "model",
     ),
     _Reading(
+        GaugeMetricFamily,
+        "darkroom_device_model_barred",
+        "1 for each model that is not loaded on a device, since workers died while loading it.",
+        lambda it: ((model, 1) for model in it.barred),
+        "model",
+    ),
+    _Reading(
+        GaugeMetricFamily,
+        "darkroom_device_suspects",
+        "Jobs in quarantine that run on a device.",
+        lambda it: [("", it.suspects)],
+    ),
+    _Reading(
         CounterMetricFamily,
         "darkroom_device_images",
         "Images that a device has made.",
@@ -106,6 +119,11 @@ def readings(fleet: FleetStatus) -> Iterator[Metric]:
         ("darkroom_ready", "1 once every device has loaded what it should.", fleet.ready),
         ("darkroom_queue_images", "Images that wait or run.", fleet.queue.depth),
         ("darkroom_queue_waiting_images", "Those that no device has yet.", fleet.queue.waiting),
+        (
+            "darkroom_queue_suspect_images",
+            "Those in quarantine: they were running when a worker died.",
+            fleet.queue.suspects,
+        ),
         (
             "darkroom_queue_predicted_wait_seconds",
             "Until all that was accepted should be finished.",

@@ -17,6 +17,7 @@ EXAMPLES: dict[str, JobError] = {
     "Blocked": core.Blocked(("violence",)),
     "ModelUnavailable": core.ModelUnavailable("it is not there"),
     "WorkerLost": core.WorkerLost("it died"),
+    "NoDeviceLeft": core.NoDeviceLeft("none came back"),
 }
 
 

@@ -336,3 +336,24 @@ def test_what_is_cancelled_or_fails_is_told_with_its_device_time(rig: Rig, jobs:
     rig.run(gone, broken, late=cancel)
     errors = [rig.outcomes[it.id] for it in (gone, early, broken)]
     assert [it.device_seconds for it in errors] == [2.0, 0.0, 0.0], "but what may still run"
+
+
+def test_a_job_is_marked_before_any_work_for_it_begins(
+    rig: Rig, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the worker in it, the mark is there; and not while it only waits."""
+    rig.engine._pulse = pulse = Pulse()
+    first, second = jobs("sd")[:2]
+    for slot, job in enumerate((first, second)):
+        pulse.assign_slot(job.id, slot)
+    rendered = []
+
+    def marked(lane: Any, *args: Any) -> Any:
+        rendered.append([pulse.is_started(0), pulse.is_started(1)])
+        return render.render(lane, *args)
+
+    monkeypatch.setattr("pipelines.engine.render", marked)
+    rig.run(first)
+    assert rendered[0] == [True, False]
+    rig.run(second)
+    assert rendered == [[True, False], [True, True]]

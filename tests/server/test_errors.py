@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 import server.fleet.fleet  # noqa: F401  whatever it derives from the tree must be in the table as well
-from pipelines.core import JobCancelled, JobError, JobFailed
+from pipelines.core import JobCancelled, JobError, JobFailed, WorkerLost
 from server import answers, errors
 from server.handover.responses import error_response
 
@@ -34,7 +34,8 @@ def test_the_table_has_nothing_else() -> None:
     assert set(answers.TABLE) - set(LEAVES) == {
         Exception,
         JobFailed,
-    }  # JobFailed has a leaf below it
+        WorkerLost,
+    }  # the last two have leaves below them
 
 
 def test_the_drawn_tree_is_the_real_one() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.core import Image, Preview
 from pipelines.messages import State
-from server.fleet.device import SET_ASIDE_AFTER, Device, devices_of
+from server.fleet.device import ALONE_S, SET_ASIDE_AFTER, SET_ASIDE_S, Device, devices_of
 from server.fleet.process import Death
 from server.fleet.queue import Ticket
 from tests.server.fleet.test_queue import JOB
@@ -62,14 +62,29 @@ def test_deaths_at_loading_count_in_a_row_only(device: Device) -> None:
     assert device.barred == set()
 
 
-def test_a_disabled_device_is_hopeless_once_its_next_try_failed(device: Device) -> None:
-    device.says(STATE, 0.0)
+def test_a_disabled_device_is_hopeless_once_a_worker_died_before_it_came_up(
+    device: Device,
+) -> None:
+    process: Any = object()
     for _ in range(SET_ASIDE_AFTER):
+        device.launched(process)
+        device.says(STATE, 0.0)
         device.bury(Death())
     assert device.set_aside and not device.is_hopeless
     assert device.may_suit_later("small") and not device.may_suit_later("large")
+    device.launched(process)
     device.bury(Death())
     assert device.is_hopeless
+
+
+def test_a_disabled_device_is_tried_again_sooner_if_it_is_alone(device: Device) -> None:
+    waits = list[float]()
+    for _ in range(3 * SET_ASIDE_AFTER):
+        device.bury(Death())
+        waits.append(device.backoff_s(alone=True))
+    assert waits[:3] == [0.1, 0.2, 0.4] and waits == sorted(waits)
+    assert waits[-1] == ALONE_S
+    assert device.backoff_s() == SET_ASIDE_S
 
 
 def test_a_job_that_runs_again_shows_each_preview_once(device: Device) -> None:

@@ -64,7 +64,7 @@ def with_fleet(test: Callable[[Fleet], Awaitable[None]], registry: Registry, **s
     asyncio.run(run())
 
 
-async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it never came true"

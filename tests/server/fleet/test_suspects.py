@@ -115,7 +115,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return run
 
 
-def backoff_s(device) -> float:
+def backoff_s(device, alone: bool = False) -> float:
     return 0.05 if device.set_aside else 0.01
 
 
@@ -251,7 +251,7 @@ def test_with_no_device_left_jobs_wait_for_one_to_come_back(run) -> None:
 def test_but_no_longer_than_their_clients_wait(run) -> None:
     async def story(fleet: Fleet) -> None:
         await up()
-        Worker.at_once = False
+        Worker.at_once = False  # from now on they die before they come up
         long, short = fleet.submit(jobs(1)), fleet.submit([replace(JOB, id="x")], within_s=0.1)
         for _ in range(SET_ASIDE_AFTER + 1):
             (await up()).die(CRASH, started=())

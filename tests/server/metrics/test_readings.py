@@ -6,9 +6,11 @@ from tests.server.scrape import Scrape
 
 BUSY = DeviceStatus(
     id="cuda:0", pid=1, state="ready", resident=["flux", "demo"], lanes=7, images_done=40,
-    deaths=2, passes={1: 10, 3: 4, 16: 2, 40: 1}, busy_s=12.5, evictions=3,
+    deaths=2, passes={1: 10, 3: 4, 16: 2, 40: 1}, busy_s=12.5, evictions=3, suspects=2,
 )  # fmt: skip
-ASIDE = DeviceStatus(id="cuda:1", pid=None, state="set aside", loading=[Loading("sdxl")], deaths=5)
+ASIDE = DeviceStatus(
+    id="cuda:1", pid=None, state="set aside", loading=[Loading("sdxl")], deaths=5, barred=["x"]
+)
 
 
 def scrape(*devices: DeviceStatus, queue: QueueStatus | None = None) -> Scrape:
@@ -22,11 +24,12 @@ def scrape(*devices: DeviceStatus, queue: QueueStatus | None = None) -> Scrape:
 
 
 def test_the_queue() -> None:
-    now = scrape(queue=QueueStatus(depth=9, wait_s=12.5, waiting=4))
+    now = scrape(queue=QueueStatus(depth=9, wait_s=12.5, waiting=4, suspects=3))
     assert dict(now) == {
         "darkroom_ready": 0,
         "darkroom_queue_images": 9,
         "darkroom_queue_waiting_images": 4,
+        "darkroom_queue_suspect_images": 3,
         "darkroom_queue_predicted_wait_seconds": 12.5,
     }
 
@@ -35,6 +38,7 @@ def test_every_device_by_its_name() -> None:
     now = scrape(BUSY, ASIDE)
     here, there = '{device="cuda:0"}', '{device="cuda:1"}'
     assert now[f"darkroom_device_lanes{here}"] == 7
+    assert now[f"darkroom_device_suspects{here}"] == 2
     assert now[f"darkroom_device_images_total{here}"] == 40
     assert now[f"darkroom_device_busy_seconds_total{here}"] == 12.5
     assert now[f"darkroom_device_evictions_total{here}"] == 3
@@ -57,6 +61,7 @@ def test_models_here_and_on_their_way() -> None:
         'darkroom_device_model_resident{device="cuda:0",model="flux"}',
         'darkroom_device_model_resident{device="cuda:0",model="demo"}',
         'darkroom_device_model_loading{device="cuda:1",model="sdxl"}',
+        'darkroom_device_model_barred{device="cuda:1",model="x"}',
     }
 
 

@@ -33,7 +33,7 @@ def test_readyz_tells_how_far_it_is(client: TestClient, fleet: FakeFleet) -> Non
 def test_status(client: TestClient, fleet: FakeFleet) -> None:
     fleet.device = replace(fleet.device, passes={1: 4, 8: 2}, busy_s=1.5, evictions=1, deaths=2)
     body = client.get("/status").json()
-    assert body["queue"] == {"depth": 0, "wait_s": 0.0, "waiting": 0}
+    assert body["queue"] == {"depth": 0, "wait_s": 0.0, "waiting": 0, "suspects": 0}
     (device,) = body["devices"]
     assert {"id", "pid", "state", "resident", "lanes", "images_done"} <= device.keys()
     assert device["passes"] == {"1": 4, "8": 2}
