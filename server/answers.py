@@ -14,8 +14,8 @@ from pipelines.core import (
     JobError,
     JobFailed,
     ModelUnavailable,
-    NonFinite,
     NoDeviceLeft,
+    NonFinite,
     UnfitLora,
     WorkerLost,
 )
