@@ -12,7 +12,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pipelines.core import Strictness
-from pipelines.definitions import Definition, RegistryError, Source, Strict, complaints
+from pipelines.definitions import (
+    Definition,
+    RegistryError,
+    Source,
+    Strict,
+    complaints,
+    resolve_path,
+)
 
 Mode = Literal["off", "on", "strict"]
 Category = Literal[
@@ -168,7 +175,7 @@ def content_policy(definition: Definition | None, models_dir: Path) -> ContentPo
     listed = said.terms if said.terms is not None else (str(shipped_lists()),)
     return ContentPolicy(
         mode=said.mode,
-        terms=tuple(_beside(file, each) for each in listed),
+        terms=tuple(resolve_path(file, each) for each in listed),
         prompts=_classifier("prompts", said.prompts, file, models_dir),
         images=_classifier("images", said.images, file, models_dir),
     )
@@ -180,9 +187,5 @@ def _classifier(
     if said is None:
         return None
     own = models_dir / folder_of(which)
-    folder = own if said.source.startswith(HUB) else _beside(file, said.source)
+    folder = own if said.source.startswith(HUB) else resolve_path(file, said.source)
     return Classifier(said.source, folder, said.labels, said.thresholds)
-
-
-def _beside(file: Path, path: str) -> Path:
-    return (file.parent / Path(path).expanduser()).resolve()

@@ -19,8 +19,13 @@ ENTRY = "entry.yaml"
 """In a model's folder: its entry, which counts where no weights file defines the model."""
 
 DEFAULT = Path("weights.yaml")
-SHIPPED = Path(__file__).parent / "shipped" / DEFAULT
-"""What stands in for DEFAULT where there is none: part of the wheel, not of the repository."""
+_PACKED = Path(__file__).parent / "shipped"
+_SHIPPED_FOLDER = _PACKED if _PACKED.is_dir() else Path(__file__).parents[1]
+"""Part of the wheel; in a checkout, the repository itself."""
+SHIPPED = _SHIPPED_FOLDER / DEFAULT
+"""What stands in for DEFAULT where there is none."""
+_SHIPPED_NAMES = ("policy", "weights")
+"""What the shipped file names beside itself."""
 
 SINGLE = (".safetensors", ".gguf")
 """How a source ends that is one file."""
@@ -105,6 +110,17 @@ class _File(Strict):
         """What stands in it."""
         dumped = self.model_dump(exclude_unset=True)
         return {key: value for key, value in dumped.items() if value is not None}
+
+
+def resolve_path(file: Path, path: str) -> Path:
+    """Resolve a path in a weights file: relative to that file, or else to the shipped one, so that
+    a copy of the shipped file works in any folder."""
+    beside = (file.parent / Path(path).expanduser()).resolve()
+    shipped = _SHIPPED_FOLDER / path
+    is_shipped = Path(path).parts[:1] and Path(path).parts[0] in _SHIPPED_NAMES
+    if is_shipped and not beside.exists() and shipped.exists():
+        return shipped.resolve()
+    return beside
 
 
 def read_definitions(files: Iterable[Path], models_dir: Path) -> Definitions:

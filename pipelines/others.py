@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from pipelines.content import ContentPolicy, Which, content_policy, folder_of
-from pipelines.definitions import Definition, Keys, entry_of, keys_of, read_entry
+from pipelines.definitions import Definition, Keys, entry_of, keys_of, read_entry, resolve_path
 from pipelines.wording import REWRITER, LocalRewriter, Rewriter, rewriter_of
 
 HUB = "hub:"
@@ -69,7 +69,7 @@ def _found(
     """(name, (source, folder)) of each."""
     if matting is not None:
         source = matting.keys["source"]
-        beside = (matting.file.parent / Path(source).expanduser()).resolve()
+        beside = resolve_path(matting.file, source)
         yield MATTING, (source, models_dir / MATTING if source.startswith(HUB) else beside)
     if isinstance(rewriter, LocalRewriter):
         yield REWRITER, (rewriter.source, rewriter.folder)

@@ -23,6 +23,7 @@ from pipelines.definitions import (
     complaints,
     read_definitions,
     read_entry,
+    resolve_path,
 )
 from pipelines.lora_files import FOLDER, LoraFiles
 from pipelines.model_names import PUBLISHED, known_name
@@ -152,7 +153,7 @@ class Registry:
         source = self.models[model].source
         if source.startswith(HUB):
             return self._models_dir / model
-        return _beside(self.files[model], source)
+        return resolve_path(self.files[model], source)
 
     @property
     def matting(self) -> Path | None:
@@ -219,16 +220,12 @@ class Registry:
                 if told in self.models:
                     self.bases[id], folder = told, self.path(told)
                 else:
-                    folder = _beside(self.files[id], told)
+                    folder = resolve_path(self.files[id], told)
                 self.models[id] = spec.model_copy(update={"config": str(folder)})
 
     def preloaded(self) -> Iterator[str]:
         """The installed models that are loaded when the server starts."""
         return (id for id, spec in self.models.items() if spec.preload and self.installed(id))
-
-
-def _beside(file: Path, source: str) -> Path:
-    return (file.parent / Path(source).expanduser()).resolve()
 
 
 def _spec(id: str, definition: Definition) -> ModelSpec:

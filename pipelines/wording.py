@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipelines.definitions import Definition, RegistryError, Source, Strict, complaints
+from pipelines.definitions import (
+    Definition,
+    RegistryError,
+    Source,
+    Strict,
+    complaints,
+    resolve_path,
+)
 
 REWRITER = "rewriter"
 """The key of weights.yaml, and the folder for what it takes from the hub."""
@@ -107,7 +114,7 @@ def rewriter_of(definition: Definition | None, models_dir: Path) -> Rewriter | N
 def _folder(source: str, file: Path, models_dir: Path) -> Path:
     if source.startswith(HUB):
         return models_dir / REWRITER
-    return (file.parent / Path(source).expanduser()).resolve()
+    return resolve_path(file, source)
 
 
 def _is_endpoint(url: str) -> bool:

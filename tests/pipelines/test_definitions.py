@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipelines import definitions
+from pipelines.content import shipped_lists
 from pipelines.registry import Registry, RegistryError
 from tests.conftest import entry
 
@@ -183,3 +184,33 @@ def test_the_shipped_file_stands_in_where_there_is_none(
         Registry(Path("other.yaml"), tmp_path)
     write(tmp_path, models={"here": entry("x")})
     assert list(Registry(Path("weights.yaml"), tmp_path).models) == ["here"]
+
+
+def test_the_shipped_file_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    registry = Registry(Path("weights.yaml"), tmp_path / "models")
+    assert registry.installed("demo")
+    assert registry.resolve("dall-e-2") == "demo"
+    assert all(folder.is_dir() for folder in registry.policy.terms)
+
+
+def test_a_copy_of_the_shipped_file_needs_nothing_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(definitions.SHIPPED.read_text())
+    registry = Registry(file, tmp_path / "models")
+    assert registry.path("demo") == (definitions.SHIPPED.parent / "weights" / "demo").resolve()
+    assert registry.policy.terms == (shipped_lists().resolve(),)
+    (file.parent / "policy").mkdir()
+    (file.parent / "weights" / "demo").mkdir(parents=True)
+    registry = Registry(file, tmp_path / "models")
+    assert registry.path("demo") == file.parent / "weights" / "demo"
+    assert registry.policy.terms == (file.parent / "policy",)
+
+
+def test_only_what_is_shipped_is_found_beside_the_shipped_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    for path in ("docs", "policy/nothing", "../policy", "weights.yaml"):
+        assert definitions.resolve_path(file, path) == (tmp_path / path).resolve()
