@@ -148,6 +148,7 @@ def _assemble(config: Config, registry: Registry, fleet: Fleet) -> Services:
         rewriter=rewriter_for(config, registry, aide),
         threads=threads,
         viewing=ThreadPoolExecutor(1, thread_name_prefix="view"),
+        large=ThreadPoolExecutor(1, thread_name_prefix="large"),
         started=int(time.time()),
     )
 
@@ -173,6 +174,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await services.aide.stop()
         services.threads.shutdown()
         services.viewing.shutdown(cancel_futures=True)
+        services.large.shutdown(cancel_futures=True)
         services.ledger.close()
         services.keys.close()
 

@@ -50,6 +50,8 @@ class Services:
     """For what would hold the event loop: pictures, and the disk."""
     viewing: Executor
     """A thread for pictures that are only looked at: many of them leave the others free."""
+    large: Executor
+    """A thread for edits of large pictures: they wait for each other, and not in `threads`."""
     started: int
     """When, in Unix time."""
 

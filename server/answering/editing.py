@@ -15,7 +15,7 @@ from server.errors import InvalidValue
 from server.reading.contract import Checked, ImageRequest, no_matting
 from server.reading.region import Canvas, canvas_of, whole_canvas
 from server.reading.spool import Sent
-from server.reading.uploads import Picture, Upload, decode
+from server.reading.uploads import Picture, Upload, decode, is_large
 from server.services import Services
 
 Opened = tuple[list[Upload], list[Upload]]
@@ -51,7 +51,13 @@ async def _in_thread(
         await open_all(values.get("mask", ()), sent.opened, services, caller),
     )
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(services.threads, work, checked, opened, services.registry)
+    large = await loop.run_in_executor(services.threads, _any_large, opened)
+    threads = services.large if large else services.threads
+    return await loop.run_in_executor(threads, work, checked, opened, services.registry)
+
+
+def _any_large(opened: Opened) -> bool:
+    return any(is_large(upload) for uploads in opened for upload in uploads)
 
 
 def _edit(checked: Checked, opened: Opened, registry: Registry) -> ImageRequest:

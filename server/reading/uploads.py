@@ -1,12 +1,13 @@
 """Bytes that a stranger sent -> a checked picture: 8 bits, RGBA, upright, in sRGB.
 
 The content decides, never the name or the declared type; the size is checked before anything is
-decoded. Blocks for long: called off the event loop. Knows files and colours; not what the picture
-is for.
+decoded. A picture of more than `WORKING_PIXELS` is scaled down while it is decoded. Blocks for
+long: called off the event loop. Knows files and colours; not what the picture is for.
 """
 
+import threading
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import IO
@@ -14,15 +15,35 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps
+from PIL import ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
 
 from server import errors
 from server.reading.kinds import echo
 
-MOST_PIXELS = 1 << 24
-"""Of a picture that is taken: 4096x4096, or as many in another shape."""
-LONGEST_SIDE = 8192
+MOST_PIXELS = 100_000_000
+"""Of an upload."""
+MOST_WEBP_PIXELS = 50_000_000
+"""The same of a WebP: its decoder holds a picture three times, and cannot scale it down."""
+LONGEST_SIDE = 32_768
+"""Of an upload, in pixels. Panoramas of phones have up to 16,384."""
+WORKING_PIXELS = 1 << 24
+"""Of a decoded picture: 4096x4096, or as many in another shape."""
+LONGEST_WORKING_SIDE = 8192
 
+_STRIP_ROWS = 64
+"""Rows that are converted and scaled down at once."""
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+"""How a picture with this orientation in its EXIF data is turned upright."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _ACCEPTED = "'image/jpeg', 'image/png', and 'image/webp'"
 _OTHER_TYPES = (
@@ -32,7 +53,20 @@ _OTHER_TYPES = (
     (b"MM\0*", "image/tiff"),
     (b"%PDF", "application/pdf"),
     (b"<svg", "image/svg+xml"),
+    (b"\xff\x0a", "image/jxl"),
+    (b"\0\0\0\x0cJXL ", "image/jxl"),
+    (b"\0\0\0\x0cjP  ", "image/jp2"),
+    (b"8BPS", "image/vnd.adobe.photoshop"),
+    (b"\0\0\1\0", "image/x-icon"),
 )
+_MEDIA_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "image/heic"),
+    **dict.fromkeys((b"mif1", b"msf1"), "image/heif"),
+    **dict.fromkeys((b"avif", b"avis"), "image/avif"),
+}
+"""Brands in the `ftyp` box of files that phones save as pictures, whatever they call them."""
+_one_large_picture = threading.Lock()
+"""Held while a large picture is decoded, so the memory for it is needed once."""
 
 
 @dataclass(slots=True)
@@ -86,6 +120,15 @@ def check_type(upload: Upload) -> str:
     return known
 
 
+def is_large(upload: Upload) -> bool:
+    """Whether a picture is scaled down while it is decoded. Reads its header."""
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Pillow.open(upload.file, formats=_FORMATS) as image:
+            return _reduction(image.size) > 1
+    return False
+
+
 def decode(upload: Upload) -> Picture:
     """The picture in an upload; raises UnsupportedFileType or InvalidImageFile."""
     check_type(upload)
@@ -94,7 +137,9 @@ def decode(upload: Upload) -> Picture:
             warnings.simplefilter("ignore")  # Pillow's of large pictures: the limit is ours
             with Pillow.open(upload.file, formats=_FORMATS) as image:
                 _check_size(image, upload)
-                return _picture(image)
+                factor = _reduction(image.size)
+                with _one_large_picture if factor > 1 else nullcontext():
+                    return _picture(image, factor)
     except errors.InvalidImageFile:
         raise
     except Pillow.DecompressionBombError:
@@ -106,23 +151,71 @@ def decode(upload: Upload) -> Picture:
 def _check_size(image: Pillow.Image, upload: Upload) -> None:
     if min(image.size) < 1:
         raise _undecodable(upload)
-    if max(image.size) > LONGEST_SIDE or image.width * image.height > MOST_PIXELS:
-        raise _too_large(upload)
+    most = MOST_WEBP_PIXELS if image.format == "WEBP" else MOST_PIXELS
+    if max(image.size) > LONGEST_SIDE or image.width * image.height > most:
+        raise _too_large(upload, most)
 
 
-def _picture(image: Pillow.Image) -> Picture:
-    image.load()
-    has_alpha = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
+def _reduction(size: tuple[int, int]) -> int:
+    """The power of two by which a picture of this size is scaled down.
+
+    It depends on the size alone, so a picture and its mask stay of one size.
+    """
+    width, height = size
+    factor = 1
+    while (
+        max(width, height) > LONGEST_WORKING_SIDE * factor
+        or width * height > WORKING_PIXELS * factor**2
+    ):
+        factor *= 2
+    return factor
+
+
+def _picture(image: Pillow.Image, factor: int) -> Picture:
     profile = image.info.get("icc_profile")
-    upright = image
+    scaled = _scaled_down(image, factor)
+    has_alpha = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
+    upright = scaled
     with suppress(Exception):  # of broken EXIF; the pixels are still good
-        upright = ImageOps.exif_transpose(image)
+        if (turn := _TURNS.get(_orientation(image))) is not None:
+            upright = scaled.transpose(turn)
     rgba = _rgba(upright)
     colours = _in_srgb(upright, profile) if profile else None
     if colours is not None:
         colours.putalpha(rgba.getchannel("A"))
         rgba = colours
     return Picture(np.asarray(rgba), has_alpha)
+
+
+def _orientation(image: Pillow.Image) -> int:
+    """The orientation in EXIF data. That in XMP data does not count, as in browsers."""
+    data = image.info.get("exif")
+    if data is None and (text := image.info.get("Raw profile type exif")):
+        data = bytes.fromhex("".join(text.split("\n")[3:]))
+    exif = Pillow.Exif()
+    exif.load(data or b"")
+    return int(exif.get(_ORIENTATION, 1))
+
+
+def _scaled_down(image: Pillow.Image, factor: int) -> Pillow.Image:
+    """The loaded picture, in (size / factor) rounded up.
+
+    A JPEG is scaled by its decoder. Other formats are decoded as they are, and then scaled in
+    strips, so that nothing but the decoded picture is of full size.
+    """
+    full = image.size
+    if factor > 1 and isinstance(image, JpegImageFile):
+        image.draft(None, (full[0] // factor, full[1] // factor))
+    image.load()
+    if factor == 1 or image.size != full:
+        return image
+    width, height = (-(-side // factor) for side in full)
+    scaled = Pillow.new("RGBA", (width, height))
+    rows = _STRIP_ROWS * factor
+    for top in range(0, full[1], rows):
+        strip = image.crop((0, top, full[0], min(top + rows, full[1])))
+        scaled.paste(_rgba(strip).reduce(factor), (0, top // factor))
+    return scaled
 
 
 def _rgba(image: Pillow.Image) -> Pillow.Image:
@@ -158,10 +251,17 @@ def _bare(image: Pillow.Image, mode: str) -> Pillow.Image:
     return _rgba(image).convert("RGB").convert(mode)
 
 
+def _other_type(head: bytes) -> str | None:
+    if head[4:8] == b"ftyp":
+        return _MEDIA_BRANDS.get(head[8:12], "video/mp4")
+    return next((name for magic, name in _OTHER_TYPES if head.startswith(magic)), None)
+
+
 def _no_picture(upload: Upload, head: bytes) -> errors.InvalidRequest:
+    found = _other_type(head)
     if upload.declared is None:
-        return _undecodable(upload)
-    found = next((name for magic, name in _OTHER_TYPES if head.startswith(magic)), upload.declared)
+        return _undecodable(upload, found)
+    found = found or upload.declared
     if found in _ACCEPTED:
         found = "application/octet-stream"
     return errors.UnsupportedFileType(
@@ -171,18 +271,19 @@ def _no_picture(upload: Upload, head: bytes) -> errors.InvalidRequest:
     )
 
 
-def _undecodable(upload: Upload) -> errors.InvalidImageFile:
+def _undecodable(upload: Upload, found: str | None = None) -> errors.InvalidImageFile:
     if upload.declared is None:
-        return errors.InvalidImageFile("Invalid image data.", upload.param)
+        told = f" It is '{found}'; supported file formats are {_ACCEPTED}." if found else ""
+        return errors.InvalidImageFile(f"Invalid image data.{told}", upload.param)
     which = "mask" if upload.param.startswith("mask") else f"image {upload.number}"
     return errors.InvalidImageFile(
         f"Invalid image file or mode for {which}, please check your image file."
     )
 
 
-def _too_large(upload: Upload) -> errors.InvalidImageFile:
+def _too_large(upload: Upload, most: int = MOST_PIXELS) -> errors.InvalidImageFile:
     return errors.InvalidImageFile(
-        f"Invalid '{upload.param}': the image is too large. It may have at most {MOST_PIXELS} "
+        f"Invalid '{upload.param}': the image is too large. It may have at most {most} "
         f"pixels, and no side longer than {LONGEST_SIDE}.",
         upload.param,
     )

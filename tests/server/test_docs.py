@@ -52,7 +52,7 @@ def test_every_parameter_of_files_is_named() -> None:
 
 def test_the_limits_of_uploads() -> None:
     assert form.MOST_FILE_BYTES == 50 << 20 and form.MOST_BYTES == 256 << 20
-    assert (form.MOST_PARTS, uploads.LONGEST_SIDE, fetch.WITHIN_S) == (100, 8192, 20)
+    assert (form.MOST_PARTS, uploads.LONGEST_SIDE, fetch.WITHIN_S) == (100, 32_768, 20)
     assert f"{uploads.MOST_PIXELS:,} pixels" in section("## Edits")
     assert JSON_EDIT_LIMIT == 64 << 20
 
