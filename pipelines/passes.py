@@ -13,7 +13,12 @@ from pipelines.lanes.lanes import Lane
 from pipelines.lanes.rendezvous import Call
 from pipelines.scheduling.policy import Policy
 from pipelines.scheduling.stopwatch import LOADS, Stopwatch
-from pipelines.scheduling.trouble import forget_frames, is_out_of_memory, require_device
+from pipelines.scheduling.trouble import (
+    forget_frames,
+    is_device_error,
+    is_out_of_memory,
+    require_device,
+)
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +108,8 @@ class Passes:
 
     def _last_resort(self, parked: Parked, error: Exception) -> Any:
         """One call that failed alone: with other models gone, then in tiles; or its exception."""
+        if is_device_error(error):  # which the device has survived
+            return self._run_again(parked, error)
         if not is_out_of_memory(error):
             return error
         forget_frames(error)
@@ -114,6 +121,15 @@ class Passes:
                 if not is_out_of_memory(again):
                     return again
         return self.does_not_fit(parked.lane.job, error)
+
+    def _run_again(self, parked: Parked, error: Exception) -> Any:
+        log.warning("a pass of job %s runs again: %s", parked.lane.job.id, error)
+        forget_frames(error)
+        try:
+            return self._together([parked])[0]
+        except Exception as again:
+            require_device(again)
+            return again
 
     def does_not_fit(self, job: Job, error: BaseException) -> DoesNotFit:
         """The error for a job that needs more memory than there is, with a size that would fit."""

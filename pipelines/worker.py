@@ -28,7 +28,8 @@ from pipelines.messages import (
     ToWorker,
     Work,
 )
-from pipelines.models.budgets import memory_of, settle
+from pipelines.models.budgets import available_memory, bound_allocator, memory_of, settle
+from pipelines.models.cuda_driver import diagnose, unsupported
 from pipelines.models.equipment import bytes_taken
 from pipelines.models.quantizations import unable
 from pipelines.scheduling.policy import Policy
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from pipelines.models.residence import Residence
 
 TELL_EVERY_S = 1.0
+_WORTH_TELLING = 2**30
+"""Bytes of a GPU that other processes use."""
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +187,9 @@ def _assemble(
     from pipelines.models.room import Room
     from pipelines.scheduling.stopwatch import stopwatch
 
-    budget = begin.memory * memory_of(begin.device)
+    available = available_memory(begin.device, begin.aside)
+    _tell_of_others(begin.device, available)
+    budget = begin.memory * available
     residence = Residence(begin, budget, wake)
     room = Room(residence.budget, residence.loras)
     load = _marked(residence.load, list(begin.models), pulse)
@@ -224,15 +229,58 @@ def _own_device(begin: Begin) -> tuple[Begin, Hello]:
     import torch
 
     device, *others = settle(begin.device)
+    if begin.device == "auto":
+        _warn_of_unused_gpus(device)
     if device.startswith("cuda"):
-        torch.cuda.set_device(device)
+        _use(device)
     if begin.threads:
         torch.set_num_threads(begin.threads)
     torch.set_grad_enabled(False)
     aside = bytes_taken(begin.aide, device) if begin.aide else 0
+    bound_allocator(device, begin.aside + aside)
     each = begin.host_memory / (1 + len(others))
     begin = replace(begin, device=device, aside=begin.aside + aside, host_memory=each)
     return begin, Hello(device, others)
+
+
+def _use(device: str) -> None:
+    """Make a CUDA device the current one, or end this process with a plain reason."""
+    import torch
+
+    try:
+        torch.cuda.set_device(device)
+        torch.cuda.mem_get_info(device)  # which initialises it
+        reason = unsupported(torch.device(device).index or 0)
+    except (RuntimeError, AssertionError) as error:
+        reason = diagnose() or str(error).partition("\n")[0]
+    if reason is not None:
+        log.error("%s cannot be used: %s", device, reason)
+        os._exit(1)
+
+
+def _warn_of_unused_gpus(device: str) -> None:
+    """Tell why `auto` leaves out a GPU of this machine, or all of them."""
+    import torch
+
+    if device == "cpu" and (reason := diagnose()) is not None:
+        log.warning("NO GPU IS USED, images are made on the CPU: %s", reason)
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            if (reason := unsupported(index)) is not None:
+                log.warning("cuda:%d is not used: %s", index, reason)
+
+
+def _tell_of_others(device: str, available: int) -> None:
+    """Log what other processes take of a GPU."""
+    taken = memory_of(device) - available
+    if taken > _WORTH_TELLING:
+        log.warning(
+            "%s: %.1f of %.1f GB are used by other processes; models get their share of the rest "
+            "for as long as this worker runs",
+            device,
+            taken / 1e9,
+            memory_of(device) / 1e9,
+        )
 
 
 def main(fd: int, pulse: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 GROUPS = {
     "pretence": ["tests/cuda/test_pretence.py", "tests/cuda/test_finite.py"],
-    "loading": ["tests/cuda/test_loading.py"],
+    "loading": ["tests/cuda/test_loading.py", "tests/cuda/test_device_errors.py"],
 }
 
 

@@ -113,9 +113,10 @@ class CudaStopwatch:
 
     def free(self) -> float:
         """What the device has left, and what the allocator holds unused."""
-        left, _ = torch.cuda.mem_get_info(self._device)
-        reserved = torch.cuda.memory_reserved(self._device)
-        return left + reserved - torch.cuda.memory_allocated(self._device)
+        left, total = torch.cuda.mem_get_info(self._device)
+        allowed = total * torch.cuda.get_per_process_memory_fraction(self._device)
+        reachable = min(allowed, left + torch.cuda.memory_reserved(self._device))
+        return reachable - torch.cuda.memory_allocated(self._device)
 
 
 def stopwatch(device: str) -> Stopwatch:

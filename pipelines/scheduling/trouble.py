@@ -4,6 +4,27 @@ from collections.abc import Iterator
 
 import torch
 
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "alloc_failed",
+    "cublas_status_not_initialized",  # in practice: no memory for its handle
+)
+_CUDA = ("CUDA error", "cuDNN error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuSOLVER error")
+_STICKY = (
+    "illegal memory access",
+    "illegal instruction",
+    "misaligned address",
+    "invalid address space",
+    "invalid program counter",
+    "device-side assert",
+    "launch failure",
+    "launch timed out",
+    "uncorrectable",
+    "hardware stack error",
+)
+"""After these, CUDA's context is of no more use to its process."""
+
 
 class DeviceLost(Exception):
     """The device answers nothing more in this process; only a new one can go on."""
@@ -15,18 +36,38 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # The CPU's allocator, and some CUDA libraries, say so only in words.
     said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        words in said for words in ("out of memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Return whether CUDA or one of its libraries reports an error other than a lack of memory."""
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _CUDA)
     )
 
 
 def is_device_lost(error: BaseException) -> bool:
-    """After such an error every later call of the process fails too."""
-    if is_out_of_memory(error):
+    """Return whether every later call of the process fails too.
+
+    What the error says decides where CUDA documents that; otherwise the device is asked.
+    """
+    if not is_device_error(error):
         return False
-    return isinstance(error, torch.AcceleratorError) or (
-        isinstance(error, RuntimeError) and "CUDA error" in str(error)
-    )
+    said = str(error).lower()
+    return any(words in said for words in _STICKY) or not _device_answers()
+
+
+def _device_answers() -> bool:
+    """Run a kernel, and wait for it. False where there is no device that could answer."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+        return float(torch.ones(1, device="cuda").add_(1).item()) == 2.0
+    except Exception:
+        return False
 
 
 def require_device(error: BaseException) -> None:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import Connection
@@ -38,6 +38,10 @@ OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """Read by the hub's libraries when they are imported: a worker never reaches out."""
+
+ALLOCATOR = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+"""Read by torch's CUDA allocator when it starts: passes of many sizes fragment its memory less."""
+_ALLOCATOR_NAMES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 AT_ONCE = 16 * 1024
 """Bytes that a socket with room takes without blocking: they need no thread to be woken."""
@@ -74,6 +78,12 @@ class Death:
             return f"signal {-self.returncode}"
 
 
+def child_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child; settings of the allocator that the operator made hold."""
+    chosen = any(name in own for name in _ALLOCATOR_NAMES)
+    return {**({} if chosen else ALLOCATOR), **own, **OFFLINE}
+
+
 class ChildProcess:
     """Runs a module; `hear` and `ended` are called on the event loop, `ended` once and last.
 
@@ -99,7 +109,7 @@ class ChildProcess:
                 pass_fds=shared,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C in the terminal is the server's to answer
-                env=os.environ | OFFLINE,
+                env=child_environment(os.environ),
             )
             self._connection = Connection(ours.detach())
         self._room = select.poll()

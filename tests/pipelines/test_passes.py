@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipelines import render
-from pipelines.core import DoesNotFit, Image, Job
+from pipelines.core import DoesNotFit, Image, Job, JobFailed
 from pipelines.lanes.joins import Stage
 from pipelines.lanes.rendezvous import Rendezvous
 from pipelines.models.loader import Resident
@@ -169,6 +169,39 @@ def test_a_lost_device_ends_the_worker_not_the_job(
     with pytest.raises(DeviceLost):
         rig.run(jobs("flux")[0])
     assert rig.outcomes == {}
+
+
+@pytest.mark.parametrize("times", [1, 2, 10**6])
+def test_error_that_the_device_survives_costs_at_most_a_job(
+    times: int,
+    rig: Rig,
+    jobs: Jobs,
+    plain: Plain,
+    residents: dict[str, Resident],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = jobs("flux")[0]
+    pair = [replace(first, id="one"), replace(first, id="two", prompt="a blue fox")]
+    truths = [plain(job) for job in pair]
+    where = meeting(residents["flux"], Stage.DENOISE)
+    method, left = where._method, [times]
+
+    def failing(**arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `gemm`")
+        return method(**arguments)
+
+    monkeypatch.setattr("pipelines.scheduling.trouble._device_answers", lambda: True)
+    monkeypatch.setattr(where, "_method", failing)
+    rig.run(*pair)
+    if times > 2:
+        assert all(isinstance(rig.outcomes[job.id], JobFailed) for job in pair)
+        monkeypatch.setattr(where, "_method", method)
+        pair = [replace(job, id=f"{job.id} again") for job in pair]
+        rig.run(*pair)
+    for job, truth in zip(pair, truths, strict=True):
+        assert same(rig, job, truth)
 
 
 def test_a_device_that_is_lost_in_a_lane_is_lost(

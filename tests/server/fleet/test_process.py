@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.messages import Begin, Cancel, FromWorker
 from pipelines.scheduling.pulse import NUM_SLOTS, UNHEARD_S
-from server.fleet.process import AT_ONCE, WorkerProcess
+from server.fleet.process import AT_ONCE, WorkerProcess, child_environment
 from tests.server.fleet.test_queue import JOB
 
 BEGIN = Begin("cpu", {}, [], None)
@@ -216,3 +216,11 @@ def test_what_cannot_be_started_leaves_nothing_behind(monkeypatch: pytest.Monkey
 
     asyncio.run(run())
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_allocator_keeps_the_settings_of_the_operator() -> None:
+    name = "PYTORCH_ALLOC_CONF"
+    assert child_environment({})[name] == "expandable_segments:True"
+    assert child_environment({name: "max_split_size_mb:64"})[name] == "max_split_size_mb:64"
+    assert name not in child_environment({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"})
+    assert child_environment({"HF_HUB_OFFLINE": "0"})["HF_HUB_OFFLINE"] == "1"

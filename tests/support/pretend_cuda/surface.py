@@ -96,6 +96,7 @@ SURFACE: dict[str, Any] = {
     "memory_stats": lambda device=None: {},
     "ipc_collect": lambda: None,
     "set_per_process_memory_fraction": _set_fraction,
+    "get_per_process_memory_fraction": lambda device=None: _card(device).fraction,
     "get_device_properties": _properties,
     "get_device_name": lambda device=None: _properties(device).name,
     "get_device_capability": lambda device=None: (9, 0),
