@@ -10,6 +10,9 @@ from typing import Literal, Protocol
 
 from pipelines.content import Category, Classifier
 
+VIEWER = "viewer"
+"""The name of the model that looks at pictures."""
+
 Over = Callable[[], bool]
 """Whether an answer is of no more use; to be looked at now and then."""
 
@@ -144,6 +147,17 @@ class Unanswered:
     why: str
     late: bool = False
     """Whether its time was over."""
+
+
+def desk_of(question: Question) -> str:
+    """The name of the model that a question is for."""
+    match question:
+        case Write():
+            return "writer"
+        case Judge(name, _):
+            return f"judge {name}"
+        case Look():
+            return VIEWER
 
 
 ToAide = Equip | Ask | Drop

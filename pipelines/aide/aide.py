@@ -18,6 +18,7 @@ from threading import Lock, Thread
 from pipelines.models.budgets import settle
 from pipelines.models.equipment import bytes_taken
 from pipelines.questions import (
+    VIEWER,
     Answer,
     Answered,
     Ask,
@@ -25,7 +26,6 @@ from pipelines.questions import (
     Equip,
     FromAide,
     Judge,
-    Look,
     Over,
     Question,
     Ready,
@@ -33,9 +33,8 @@ from pipelines.questions import (
     Tool,
     Unanswered,
     Write,
+    desk_of,
 )
-
-_VIEWER = "viewer"
 
 log = logging.getLogger(__name__)
 
@@ -58,18 +57,7 @@ def tools_of(equip: Equip, device: str) -> Iterator[tuple[str, Make]]:
     if equip.viewer is not None:
         from pipelines.aide.looking import Looking
 
-        yield _VIEWER, partial(Looking, equip.viewer, device)
-
-
-def desk_of(question: Question) -> str:
-    """The name of the model that a question is for."""
-    match question:
-        case Write():
-            return "writer"
-        case Judge(name, _):
-            return f"judge {name}"
-        case Look():
-            return _VIEWER
+        yield VIEWER, partial(Looking, equip.viewer, device)
 
 
 class Desk:
