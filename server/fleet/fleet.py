@@ -143,7 +143,7 @@ class Fleet:
             devices=[device.status() for device in self._devices],
             queue=QueueStatus(
                 depth=len(self._tickets),
-                waiting=len(self._queue),
+                waiting=len(self._queue) + len(self._quarantine.waiting),
                 suspects=len(self._quarantine),
                 wait_s=round(self._wait_s(), 3),
             ),
@@ -157,7 +157,7 @@ class Fleet:
         """The predicted seconds until all that was accepted is finished."""
         now = time.monotonic()
         queued = sum(ticket.work_s for ticket in self._queue)
-        queued += sum(ticket.work_s for ticket in self._quarantine)
+        queued += sum(ticket.work_s for ticket in self._quarantine.waiting)
         given = sum(device.load.left(now) for device in self._devices)
         return (queued + given) / self._workers
 

@@ -6,7 +6,7 @@ guilty. Knows no process, no message and no HTTP.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -69,8 +69,10 @@ class Quarantine(Generic[S]):
     def __contains__(self, suspect: S) -> bool:
         return suspect in self._records
 
-    def __iter__(self) -> Iterator[S]:
-        return iter(self._records)
+    @property
+    def waiting(self) -> list[S]:
+        """The suspects that no device has."""
+        return [suspect for group in self._groups for suspect in group]
 
     def add_death(
         self, running: Sequence[S], device: str, from_outside: bool, now: float, others: int = 0

@@ -54,9 +54,10 @@ def test_suspects_run_again_in_halves() -> None:
     quarantine = Quarantine[Job]()
     suspects = jobs(5)
     assert crash(quarantine, suspects) is None
-    assert len(quarantine) == 5
+    assert len(quarantine) == 5 and names(quarantine.waiting) == "0 1 2 3 4"
     first = quarantine.take("a", anywhere)
     assert names(first) == "0 1 2"
+    assert len(quarantine) == 5 and names(quarantine.waiting) == "3 4"
     assert names(quarantine.take("a", anywhere)) == "3 4"
     assert quarantine.take("a", anywhere) == []
     assert crash(quarantine, first) is None
