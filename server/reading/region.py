@@ -7,6 +7,7 @@ into the picture. Pure functions of arrays; knows nothing of requests or models.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from pipelines.core import Image
@@ -28,6 +29,10 @@ _LEAST_MARGIN = 1 / 16
 """The same at least, in parts of the picture's shorter side."""
 _STEEPEST = 2
 """The longer side of what is rendered, over the shorter one, where the picture allows it."""
+_GROUNDS = (255, 0, 127)
+"""White, black and grey: what a transparent picture is composed on."""
+_CONTRAST = 32
+"""A colour stands out from a ground if one of its channels differs by as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,16 @@ class Canvas:
     """A picture that is worked on, in the size in which it is delivered."""
 
     pixels: Pixels
-    """(height, width, 3): the picture before."""
+    """(height, width, 3): the picture before, composed on a ground where it is transparent."""
     repaint: Pixels | None
     """(height, width): 255 is painted anew, 0 stays as it is; None: the whole picture is remade."""
     box: Box
     """The part that is rendered."""
     alpha: Pixels | None = None
     """(height, width): how opaque the picture is; None: as opaque as a JPEG."""
+    kept: Pixels | None = None
+    """(height, width, 3): the colours that stay where nothing is repainted, not composed on
+    anything; None: those of `pixels`."""
 
     @property
     def size(self) -> Size:
@@ -81,12 +89,13 @@ class Canvas:
         if self.repaint is None:
             return made
         weight = self._part(self.repaint)[..., None].astype(np.uint16)
-        picture = self.pixels.copy()
+        picture = (self.pixels if self.kept is None else self.kept).copy()
         if self.alpha is not None:
             picture = np.dstack([picture, self.alpha])
             made = made if made.shape[2] == 4 else np.dstack([made, _opaque(made)])
         before = self._part(picture)
-        before[:] = (before * (255 - weight) + made * weight + 127) // 255
+        blend = _blended if self.alpha is None else _blended_with_alpha
+        before[:] = blend(before, made, weight)
         return picture
 
     def _part(self, array: Pixels) -> Pixels:
@@ -109,18 +118,21 @@ def canvas_of(
     """
     repaint = _own_region(picture) if mask is None else _masked_region(mask, picture.size)
     size = size or picture.size
-    pixels, repaint = fit(_filled(picture.pixels), size), _fitted(repaint, size)
+    pixels, ground = _composed(picture.pixels)
+    stays = repaint is not None and (mask is None or transparent)
+    kept = _colours(picture.pixels, ground, size) if stays and ground is not None else None
+    pixels, repaint = fit(pixels, size), _fitted(repaint, size)
     whole = 0, 0, *size
     box = _surroundings(repaint) if crop and repaint is not None else whole
     if _area(box) > _SMALL * _area(whole):
         box = whole
     alpha = picture.pixels[..., 3] if mask else _opaque(picture.pixels)
-    return Canvas(pixels, repaint, box, _fitted(alpha, size) if transparent else None)
+    return Canvas(pixels, repaint, box, _fitted(alpha, size) if transparent else None, kept)
 
 
 def whole_canvas(picture: Picture, size: Size | None) -> Canvas:
     """The canvas for a variation: the whole picture is remade, transparent or not."""
-    pixels = fit(_filled(picture.pixels), size or picture.size)
+    pixels = fit(_composed(picture.pixels)[0], size or picture.size)
     return Canvas(pixels, None, (0, 0, pixels.shape[1], pixels.shape[0]))
 
 
@@ -147,15 +159,61 @@ def _invalid(reason: str) -> InvalidMask:
     return InvalidMask(f"Invalid mask image format - {reason}", "mask")
 
 
-def _filled(pixels: Pixels) -> Pixels:
-    """Without alpha; what cannot be seen gets the average colour of what can."""
-    clear = pixels[..., 3] == 0
-    rgb = pixels[..., :3]
-    if not clear.any():
-        return np.ascontiguousarray(rgb)
-    seen = rgb[~clear]
-    average = seen.mean(axis=0).round() if len(seen) else np.full(3, 127)
-    return np.where(clear[..., None], average.astype(np.uint8), rgb)
+def _composed(pixels: Pixels) -> tuple[Pixels, int | None]:
+    """RGBA -> RGB on a ground, and the grey level of the ground; None for an opaque picture."""
+    if pixels[..., 3].min() == 255:
+        return np.ascontiguousarray(pixels[..., :3]), None
+    ground = _ground(pixels)
+    picture = Pillow.fromarray(pixels)
+    composed = Pillow.new("RGB", picture.size, (ground, ground, ground))
+    composed.paste(picture, mask=picture.getchannel("A"))
+    return np.asarray(composed), ground
+
+
+def _ground(pixels: Pixels) -> int:
+    """White, as in browsers, unless most of the outline of what is visible would vanish on it."""
+    alpha = pixels[..., 3]
+    visible = alpha >= _HALF
+    outline = visible & _grown(~visible)
+    chosen = next((it for it in (outline, visible) if it.any()), alpha > 0)
+    colours = pixels[chosen][:, :3].astype(np.int16)
+    if not len(colours):
+        return _GROUNDS[0]
+    shown = [(np.abs(colours - it).max(axis=1) >= _CONTRAST).mean() for it in _GROUNDS]
+    return _GROUNDS[0 if shown[0] >= 0.5 else int(np.argmax(shown))]
+
+
+def _grown(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """An area with the pixels that touch it."""
+    grown = area.copy()
+    grown[1:] |= area[:-1]
+    grown[:-1] |= area[1:]
+    grown[:, 1:] |= area[:, :-1]
+    grown[:, :-1] |= area[:, 1:]
+    return grown
+
+
+def _colours(pixels: Pixels, ground: int, size: Size) -> Pixels:
+    """The colours of a transparent picture, in a size. Hidden ones are the ground: they do not
+    leak."""
+    fitted = fit(pixels, size)  # weighted by alpha, as Pillow resizes RGBA
+    return np.where(fitted[..., 3:] == 0, np.uint8(ground), fitted[..., :3])
+
+
+def _blended(before: Pixels, made: Pixels, weight: NDArray[np.uint16]) -> Pixels:
+    blended = (before * (255 - weight) + made * weight + 127) // 255
+    return blended.astype(np.uint8)
+
+
+def _blended_with_alpha(before: Pixels, made: Pixels, weight: NDArray[np.uint16]) -> Pixels:
+    """The same of RGBA. A colour counts as much as it is visible."""
+    left = before[..., 3:] * (255 - weight).astype(np.uint32)
+    right = made[..., 3:] * weight.astype(np.uint32)
+    total = left + right
+    divisor = np.maximum(total, 1)
+    colours = (before[..., :3] * left + made[..., :3] * right + divisor // 2) // divisor
+    colours = np.where(total == 0, before[..., :3], colours)
+    return np.dstack([colours, (total + 127) // 255]).astype(np.uint8)
 
 
 def _opaque(pixels: Pixels) -> Pixels:

@@ -76,16 +76,107 @@ def test_the_mask_counts_and_not_the_transparency_of_its_picture() -> None:
     assert (painted[:, 48:] == (0, 255, 0)).all()
 
 
+def source_of(canvas: Canvas, size: tuple[int, int] = (96, 64)) -> Any:
+    return np.frombuffer(canvas.source(size).pixels, np.uint8).reshape(size[1], size[0], 3)
+
+
 def test_what_cannot_be_seen_does_not_leak() -> None:
     secret = RGB.copy()
     secret[:, :48] = (255, 0, 255)
-    canvas = canvas_of(picture(secret, CLEAR_LEFT), None, None)
-    source = np.frombuffer(canvas.source((96, 64)).pixels, np.uint8).reshape(64, 96, 3)
+    source = source_of(canvas_of(picture(secret, CLEAR_LEFT), None, None))
     assert (source[:, 48:] == RGB[:, 48:]).all()
-    assert np.abs(source[:, :48].astype(float) - RGB[:, 48:].mean(axis=(0, 1))).max() < 1
+    assert (source[:, :48] == 255).all()
     nothing = picture(secret, np.zeros((64, 96), np.uint8))
     for canvas in (canvas_of(nothing, None, None), whole_canvas(nothing, None)):
-        assert set(canvas.source((96, 64)).pixels) == {127}
+        assert set(canvas.source((96, 64)).pixels) == {255}
+    for size in (None, (48, 32)):
+        kept = canvas_of(picture(secret, CLEAR_LEFT), mask_of(MIDDLE), size, transparent=True)
+        painted = kept.paint(flat((96, 64)))
+        assert (painted[painted[..., 3] == 0][:, :3] == 255).all()
+
+
+MIDDLE = hole(96, 64, (60, 20, 80, 40))
+
+
+def drawing(colour: tuple[int, ...], soft: bool = False) -> tuple[Any, Any]:
+    """A bar of one colour on a transparent ground, whose hidden pixels are red."""
+    rgb, alpha = np.full((64, 96, 3), (255, 0, 0), np.uint8), np.zeros((64, 96), np.uint8)
+    rgb[20:40, 10:90], alpha[20:40, 10:90] = colour, 255
+    if soft:
+        rgb[19:41, 9:91], alpha[19, 9:91] = colour, 128
+        alpha[40, 9:91] = 64
+    return rgb, alpha
+
+
+GROUNDS = [
+    ((0, 0, 0), 255),
+    ((200, 30, 30), 255),
+    ((127, 127, 127), 255),
+    ((255, 255, 0), 255),
+    ((255, 255, 255), 0),
+    ((240, 245, 250), 0),
+]
+
+
+@pytest.mark.parametrize(("colour", "ground"), GROUNDS)
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_drawing_of_one_colour_stands_out(
+    colour: tuple[int, ...], ground: int, soft: bool
+) -> None:
+    drawn = picture(*drawing(colour, soft))
+    for canvas in (
+        whole_canvas(drawn, None),
+        canvas_of(drawn, None, None),
+        canvas_of(drawn, mask_of(MIDDLE), None, crop=False),
+    ):
+        source = source_of(canvas)
+        assert (source[30, 50] == colour).all()
+        assert (source[0, 0] == ground).all() and (source[63, 95] == ground).all()
+        if soft:
+            half = [(it + ground) / 2 for it in colour]
+            assert np.abs(source[19, 50] - half).max() <= 1
+        assert np.abs(source[30, 50].astype(int) - source[0, 0]).max() >= 32
+
+
+def test_white_with_an_outline_stays_on_white() -> None:
+    rgb, alpha = drawing((255, 255, 255))
+    rgb[18:42, 8:92] = np.where(alpha[18:42, 8:92, None] == 255, 255, 0)
+    alpha[18:42, 8:92] = 255
+    source = source_of(whole_canvas(picture(rgb, alpha), None))
+    assert (source[0, 0] == 255).all() and (source[18, 50] == 0).all()
+
+
+def test_white_beside_black_is_on_grey() -> None:
+    rgb, alpha = drawing((255, 255, 255))
+    rgb[:, 62:] = 0  # the smaller part, so that white would show less than half of the outline
+    assert (source_of(whole_canvas(picture(rgb, alpha), None))[0, 0] == 127).all()
+
+
+def test_soft_edges_keep_their_colour_where_they_are_kept() -> None:
+    """Composed on white before they are blended, they would have a white fringe."""
+    black = picture(*drawing((0, 0, 0), soft=True))
+    painted = canvas_of(black, None, None).paint(flat((96, 64), (200, 200, 200)))
+    assert painted[[19, 40], 50, 0].tolist() == [round(200 * 127 / 255), round(200 * 191 / 255)]
+    kept = canvas_of(black, mask_of(MIDDLE), None, transparent=True).paint(flat((96, 64)))
+    assert kept[[19, 40], 50].tolist() == [[0, 0, 0, 128], [0, 0, 0, 64]]
+    for size in ((48, 32), (192, 128)):
+        canvas = canvas_of(black, mask_of(MIDDLE), size, transparent=True)
+        painted = canvas.paint(flat((96, 64)))
+        visible = (painted[..., 3] > 16) & (canvas.repaint == 0)
+        assert painted[visible][:, :3].max() <= 8
+    opaque = canvas_of(black, mask_of(MIDDLE), None).paint(flat((96, 64)))
+    assert (opaque[0, 0] == 255).all() and (opaque[19, 50] == 127).all()
+
+
+def test_colours_are_blended_as_far_as_they_are_visible() -> None:
+    rgb, alpha = drawing((0, 0, 0))
+    mask = np.full((64, 96), 255, np.uint8)
+    mask[:10], mask[10:12] = 0, 100  # a soft edge over hidden pixels
+    canvas = canvas_of(picture(rgb, alpha), mask_of(mask), None, crop=False, transparent=True)
+    painted = canvas.paint(flat((96, 64), (0, 200, 0)))
+    assert painted[[5, 10, 15], 50].tolist() == [
+        [0, 200, 0, 255], [0, 200, 0, 155], [255, 255, 255, 0],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
