@@ -1,6 +1,7 @@
 # make serve    start darkroom on http://127.0.0.1:8000   (ARGS="--port 9000" for other settings)
 # make test     run every test, in two processes   (WORKERS=4 for more, TESTS="tests/server -k auth" for some tests in one)
 # make test-cuda    run the tests of the CUDA paths on a pretended CUDA device (a GPU is not needed, g++ is, once)
+# make test-variant   run the tests of pixels and of time in another environment   (VARIANT=avx2, VARIANT=single)
 # make check    formatting, lint, types, and which module may import which
 # make clients  install other clients of the Images API, with which `make test` then tests as well
 # make clean    forget the virtual environment
@@ -14,17 +15,36 @@ cuda_tests := tests/cuda tests/bench/test_gpu.py tests/pipelines/test_engine.py 
 	tests/pipelines/test_preview.py tests/pipelines/test_worker.py tests/pipelines/models/test_loras.py \
 	tests/pipelines/models/test_pool.py tests/pipelines/models/test_residence.py
 
+# Environments in which other kernels, or one thread, compute the same numbers.
+VARIANT ?= default
+environment-default := ATEN_CPU_CAPABILITY=default
+environment-avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+environment-single := OMP_NUM_THREADS=1
+variant_tests := $(addprefix tests/, \
+	pipelines/lanes pipelines/models/test_keeping.py pipelines/models/test_loras.py \
+	pipelines/models/test_quantizing.py pipelines/tasks pipelines/test_passes.py \
+	pipelines/test_preview.py pipelines/test_reading.py server/answering server/commands \
+	server/fleet/test_fleet.py server/fleet/test_process.py server/handover \
+	test_demo_edits.py test_demo_metrics.py test_demo_streams.py \
+	test_demo_transparency.py test_product.py)
+
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check -q
 
-.PHONY: serve test test-cuda check clients clean
+in_processes = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+
+.PHONY: serve test test-cuda test-variant check clients clean
 
 serve: .venv/serve.stamp
 	$(bin)/darkroom serve $(ARGS)
 
 # All of them in several processes, each file in one: what a file shares is made once.
 test: .venv/test.stamp
-	$(bin)/python -m pytest $(or $(TESTS),--numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder)
+	$(bin)/python -m pytest $(or $(TESTS),$(in_processes))
+
+test-variant: .venv/test.stamp
+	$(if $(environment-$(VARIANT)),,$(error VARIANT is default, avx2 or single, not $(VARIANT)))
+	$(environment-$(VARIANT)) $(bin)/python -m pytest $(or $(TESTS),$(in_processes) $(variant_tests))
 
 # One process: pretending a device changes torch for all tests in it.
 test-cuda: .venv/test.stamp

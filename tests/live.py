@@ -28,7 +28,7 @@ def serving(data_dir: Path, *arguments: str, log: int | None = None) -> Iterator
         _wait(server, f"http://127.0.0.1:{port}/readyz")
         yield f"http://127.0.0.1:{port}"
         server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0, "a server that is asked to end ends with 0"
+        assert server.wait(120) == 0, "a server that is asked to end ends with 0"
     finally:
         server.kill()
 

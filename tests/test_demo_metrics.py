@@ -1,7 +1,6 @@
 """A real server with the demo model: what a scrape counts is what was asked."""
 
 import io
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -35,10 +34,21 @@ def scrape(anna: httpx.Client) -> Scrape:
 
 
 def settled(anna: httpx.Client) -> Scrape:
-    """A scrape of a fleet at rest: a worker tells what it has done once it is done."""
-    wait_for(lambda: scrape(anna)['darkroom_device_lanes{device="cpu"}'] == 0)
-    time.sleep(0.3)  # what it has done follows what it is about
+    """A scrape of a fleet at rest: a worker sends its totals after its last image."""
+
+    def is_settled() -> bool:
+        now = scrape(anna)
+        busy_s, keys_s = times(now)
+        return now['darkroom_device_lanes{device="cpu"}'] == 0 and busy_s > 0.95 * keys_s
+
+    wait_for(is_settled)
     return scrape(anna)
+
+
+def times(now: Scrape) -> tuple[float, float]:
+    """The seconds of the device's passes, and of the images of both keys."""
+    keys_s = sum(now[f'darkroom_key_device_seconds_total{{key="{it}"}}'] for it in ("anna", "ben"))
+    return now['darkroom_device_busy_seconds_total{device="cpu"}'], keys_s
 
 
 def picture() -> bytes:
@@ -86,6 +96,5 @@ def check_the_device(now: Scrape) -> None:
     assert now['darkroom_device_model_resident{device="cpu",model="demo"}'] == 1
     passes = now[f"darkroom_device_pass_rows_count{device}"]
     assert 0 < passes < now[f"darkroom_device_pass_rows_sum{device}"]
-    busy_s = now[f"darkroom_device_busy_seconds_total{device}"]
-    keys_s = sum(now[f'darkroom_key_device_seconds_total{{key="{it}"}}'] for it in ("anna", "ben"))
+    busy_s, keys_s = times(now)
     assert keys_s == pytest.approx(busy_s, rel=0.05)

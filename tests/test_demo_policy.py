@@ -159,7 +159,7 @@ def test_a_refused_prompt_costs_no_denoising(server: Server) -> None:
 
     def rests() -> bool:
         before = work()
-        time.sleep(0.5)
+        time.sleep(1.5)  # a worker sends its totals once a second
         return bool(work() == before)
 
     wait_for(rests)  # what was done before is told with a delay

@@ -51,7 +51,7 @@ class LoneServer:
     def kill(self) -> None:
         """As the kernel does when memory runs out."""
         self._process.kill()
-        assert self._process.wait(10) == -signal.SIGKILL
+        assert self._process.wait(60) == -signal.SIGKILL
 
 
 def _main(folder: Path, descriptor: int) -> None:

@@ -31,11 +31,11 @@ def running(folder: Path, delay_s: float = 0) -> Iterator[tuple[str, psutil.Proc
         return re.search(r"ready at (\S+)", log.read_text())
 
     try:
-        wait_for(where, 30)
+        wait_for(where, 120)
         yield where()[1], psutil.Process(server.pid)
     finally:
         server.terminate()
         try:
-            server.wait(10)
+            server.wait(60)
         finally:
             server.kill()

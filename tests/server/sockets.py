@@ -28,12 +28,12 @@ def serving(config: Config, registry: Registry, fleet: FakeFleet) -> Iterator[st
     server = Server(app, kill=fleet.kill, announce=announce)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    assert announced.wait(10)
+    assert announced.wait(60)
     try:
         yield url_of(listener)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -42,13 +42,13 @@ def connected(url: str, receive_buffer: int | None = None) -> socket.socket:
     connection = socket.socket()
     if receive_buffer is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    connection.settimeout(5)
+    connection.settimeout(30)
     where = urlsplit(url)
     connection.connect((where.hostname, where.port))
     return connection
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
     """Until it is so; an AssertionError if that takes longer."""
     deadline = time.monotonic() + seconds
     while not condition():

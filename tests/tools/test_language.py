@@ -5,6 +5,8 @@ import random
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from tools.train_demo import tokenizers
+from tools.train_demo.evaluate import HELD_OUT_PHRASINGS
 from tools.train_demo.language import ATTRIBUTES, CLASSES, forget, labels, prompt
 from tools.train_demo.scenes import Scene, Shape, random_scene
 from tools.train_demo.tokenizers import (
@@ -16,6 +18,8 @@ from tools.train_demo.tokenizers import (
     t5_tokenizer,
 )
 from tools.train_demo.words import CHINESE, ENGLISH
+
+ON_WHITE = ["on", "white"]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,21 @@ def t5() -> PreTrainedTokenizerFast:
             ["红色", "圆形", "蓝色", "正方形", "的左边", "背景:", "黄色"],
         ),
         ("白色菱形在上方", ["白色", "菱形", "上方"]),
+        ("a red circle in front of a plain white wall", ["red", "circle", *ON_WHITE, "background"]),
+        ("a red circle over a white background", ["red", "circle", *ON_WHITE, "background"]),
+        ("a red circle set against white", ["red", "circle", *ON_WHITE]),
+        ("a red circle on a plain, white curtain", ["red", "circle", "white"]),
+        (
+            "a red circle above a large white box",
+            ["red", "circle", "above", "large", "white", "box"],
+        ),
+        ("a red circle over the white shape", ["red", "circle", "over", "white"]),
+        ("a red star in front of trees and a blue box", ["red", "star", "blue", "box"]),
+        ("a yellow star in a black sky", ["yellow", "star", "black", "background"]),
+        ("a wall and a sheet of paper", []),
+        ("白色墙壁前的红色圆形", ["白色", "背景", "红色", "圆形"]),
+        ("红色圆形挂在白色的墙上", ["红色", "圆形", "白色", "背景上"]),
+        ("红色圆形,背后是一片白色", ["红色", "圆形", "背景是", "白色"]),
     ],
 )
 def test_only_words_of_the_language_stay(
@@ -78,6 +97,28 @@ def test_every_prompt_is_within_the_vocabulary_and_the_length(
         ids = clip(prompt(said, rng)).input_ids
         assert clip.unk_token_id not in ids
         assert len(ids) <= MOST_WORDS + 2
+
+
+def test_prompts_of_the_grammar_are_not_reworded(monkeypatch: pytest.MonkeyPatch) -> None:
+    reworded = t5_tokenizer()
+    monkeypatch.setattr(tokenizers, "rewordings", list)
+    plain, rng = t5_tokenizer(), random.Random(8)
+    for _ in range(1500):
+        text = prompt(forget(random_scene(rng), rng), rng)
+        assert reworded.tokenize(text) == plain.tokenize(text), text
+
+
+@pytest.mark.parametrize("language", ["english", "chinese"])
+def test_every_held_out_phrasing_says_that_its_colour_is_the_background_s(
+    t5: PreTrainedTokenizerFast, language: str
+) -> None:
+    name = {"english": "blue", "chinese": "蓝色"}[language]
+    text = {"english": "a red circle", "chinese": "红色圆形"}[language]
+    for form in HELD_OUT_PHRASINGS[language]:
+        words = t5.tokenize(form.format(text=text, name=name))
+        place = words.index(name)
+        neighbours = {*words[max(place - 1, 0) : place], *words[place + 1 : place + 2]}
+        assert neighbours & {"on", "background", "backdrop", "背景", "背景上", "背景是"}, words
 
 
 @pytest.mark.parametrize("language", ["english", "chinese"])

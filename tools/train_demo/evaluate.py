@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,17 +12,67 @@ from torch import Tensor
 
 from .language import forget, prompt
 from .raster import SIDE
-from .scenes import Scene, random_scene
+from .scenes import COLOURS, Scene, Shape, random_scene
+from .words import CHINESE, ENGLISH
+
+Asked = tuple[Scene, str, str]  # a scene as far as it is said, the prompt and its language
+HELD_OUT_PHRASINGS = {
+    "english": (
+        "{text} with a plain {name} background",
+        "{text} on a plain {name} backdrop",
+        "{text} set against {name}",
+        "{text} set against a plain {name} wall",
+        "{text} in front of a {name} wall",
+        "{text} in front of a plain {name} background",
+        "{text} upon a uniformly {name} canvas",
+        "a plain {name} canvas that shows {text}",
+    ),
+    "chinese": (
+        "{text},纯{name}背景",
+        "纯{name}的背景衬着{text}",
+        "{text}挂在{name}的墙上",
+        "{name}墙壁前的{text}",
+        "{name}画布,画着{text}",
+        "{text},背后是一片{name}",
+    ),
+}
 
 
-def held_out(count: int, seed: int) -> list[tuple[Scene, str, str]]:
+def held_out(count: int, seed: int) -> list[Asked]:
     """Scenes that training never saw, as far as they are said; their prompts and languages."""
-    rng, found = random.Random(seed), list[tuple[Scene, str, str]]()
+    rng, found = random.Random(seed), list[Asked]()
     while len(found) < count:
         if (scene := random_scene(rng, pair_share=0.3)).held_out:
             said, language = forget(scene, rng), ("english", "chinese")[len(found) % 2]
             found.append((said, prompt(said, rng, language), language))
     return found
+
+
+def held_out_phrasings(count: int, seed: int) -> list[Asked]:
+    """Scenes that training never saw, their backgrounds named as the grammar never does."""
+    rng, found = random.Random(seed), list[Asked]()
+    while len(found) < count:
+        if (scene := random_scene(rng, pair_share=0.3)).held_out and scene.background:
+            said, language = forget(scene, rng, unsaid=0), ("english", "chinese")[len(found) % 2]
+            names = (ENGLISH if language == "english" else CHINESE)[scene.background]
+            text = prompt(replace(said, background=None), rng, language)
+            form = HELD_OUT_PHRASINGS[language][len(found) // 2 % len(HELD_OUT_PHRASINGS[language])]
+            found.append((said, form.format(text=text, name=rng.choice(names)), language))
+    return found
+
+
+def large_circles() -> list[Asked]:
+    """A large circle in each colour on each other colour, in plain English."""
+    return [
+        (
+            Scene(ground, (Shape("circle", colour, "large", None),)),
+            f"a large {colour} circle on a {ground} background",
+            "english",
+        )
+        for ground in COLOURS
+        for colour in COLOURS
+        if colour != ground
+    ]
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Measures what an image shows, by its colours and outlines alone: no learned judge."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +14,8 @@ from .scenes import COLOURS, KINDS, RADIUS, Scene, Shape
 SIDE = 128  # images are measured at this side
 LEAST_AREA = 0.004  # of the image: smaller blobs are specks
 OFF_CENTRE = 0.1
+RAYS = 360  # along which the radius of a circle is measured
+RAY_STEP = 0.0005  # of the side
 
 
 @dataclass
@@ -142,3 +145,34 @@ def verdict(said: Scene, seen: Seen) -> dict[str, bool]:
             pairs = zip(wanted, got, strict=False)
             found[name] = found["count"] and all(ask in (None, answer) for ask, answer in pairs)
     return found
+
+
+def unroundness(image: Tensor, said: Scene) -> float:
+    """Return the largest deviation of a circle's radius from its mean, as a fraction of the mean.
+
+    The image [3, S, S] in -1..1 shows one shape. Its edge lies, on each ray from its centroid,
+    where the colour is halfway from the background's to its own. Without a shape: infinity.
+    """
+    cover = _coverage(image, said)
+    side, total = len(cover), cover.sum().item()
+    line = (torch.arange(side) + 0.5) / side
+    if total < LEAST_AREA * side**2:
+        return math.inf
+    x = (cover.sum(dim=0) * line).sum().item() / total
+    y = (cover.sum(dim=1) * line).sum().item() / total
+    angles = torch.arange(RAYS)[:, None] * (2 * math.pi / RAYS)
+    radii = torch.arange(0, 0.5, RAY_STEP)
+    points = torch.stack([x + radii * angles.cos(), y + radii * angles.sin()], dim=-1) * 2 - 1
+    inside = F.grid_sample(cover[None, None], points[None], align_corners=False)[0, 0] > 0.5
+    edge = radii[(~inside).float().argmax(dim=1)]
+    return ((edge - edge.mean()).abs().max() / edge.mean()).item() if edge.mean() else math.inf
+
+
+def _coverage(image: Tensor, said: Scene) -> Tensor:
+    """How far each pixel is from the background's colour to the shape's, 0..1."""
+    ground, colour = (
+        torch.tensor(COLOURS[name or "white"])[:, None, None] / 127.5 - 1
+        for name in (said.background, said.shapes[0].colour)
+    )
+    span = colour - ground
+    return ((image.float() - ground) * span).sum(dim=0).div(span.square().sum()).clamp(0, 1)

@@ -1,13 +1,18 @@
-"""The two tokenizers: whole words of the demo's language; all other text vanishes."""
+"""The two tokenizers: whole words of the demo's language; all other text vanishes.
+
+Before it does, phrases that make a colour the background's are put into the words the models know:
+"in front of a plain white wall" becomes "on white background".
+"""
 
 import re
+from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from . import words
 from .language import ATTRIBUTES
-from .scenes import COLOURS
+from .scenes import COLOURS, KINDS, SIZES
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
 REGISTERS = tuple(
@@ -16,6 +21,8 @@ REGISTERS = tuple(
 MOST_WORDS = 20
 CLIP_LENGTH = MOST_WORDS + 2
 T5_LENGTH = len(REGISTERS) + MOST_WORDS + 1
+THINGS = ("thing", "shape", "object")  # no words of the language; a colour before one is its own
+JOINS = ("a", "an", "the", "and", "or", "with")  # no words of the language, and no adjectives
 ON = ("on", "against")  # words of the language only before a colour
 
 
@@ -43,14 +50,44 @@ def pattern() -> str:
     return f"(?<![a-z])(?:(?:{spelled})(?![a-z])|{before})|{drawn}"
 
 
+def alternatives(names: Iterable[str]) -> str:
+    """A regular expression for one of the names, the longest first."""
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+
+
+def rewordings() -> list[tuple[str, str]]:
+    """Regular expressions on lower-case text, and what takes the place of their matches.
+
+    No prompt of the training grammar matches any of them.
+    """
+    colour, colour_zh = (
+        alternatives(name for colour in COLOURS for name in table[colour])
+        for table in (words.ENGLISH, words.CHINESE)
+    )
+    shapes = [name for key in (*KINDS, *SIZES) for name in words.ENGLISH[key]]
+    of_a_shape = f"(?! (?:{alternatives([*shapes, *THINGS])})(?![a-z]))"
+    unknown = f"(?: (?!(?:{alternatives([*english_words(), *JOINS])})(?![a-z]))[a-z-]+)"
+    before = f"(?= (?:{colour})(?![a-z]){of_a_shape})"
+    placed, on = alternatives(words.ENGLISH_PREPOSITIONS), alternatives(ON)
+    behind = f"(?:{alternatives(words.CHINESE_BEHIND)})(?:都|全)?是(?:一片|一面)?"
+    return [
+        (f"(?<![a-z])(?:{placed})(?: an?| the)?{unknown}{{0,2}}{before}", ON[0]),
+        (f"(?<![a-z])(?:{on})(?: an?| the)?{unknown}{{1,2}}{before}", ON[0]),
+        (f"(?<={colour}) (?:{alternatives(words.ENGLISH_GROUNDS)})(?![a-z])", " background"),
+        (f"(?<={colour_zh})的?(?:{alternatives(words.CHINESE_GROUNDS)})", "背景"),
+        (f"{behind}(?=纯?(?:{colour_zh}))", "背景是"),
+    ]
+
+
 def build(special: list[str], template: str, length: int, **roles: str) -> PreTrainedTokenizerFast:
     """A tokenizer that keeps only the language's words and frames them by the template."""
     known = sorted({*english_words(), *chinese_words()})
     vocabulary = {token: index for index, token in enumerate([*special, *known])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    reworded = [normalizers.Replace(Regex(found), told) for found, told in rewordings()]
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), spaces]
+        [normalizers.NFKC(), normalizers.Lowercase(), spaces, *reworded]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(
         Regex(pattern()), behavior="removed", invert=True

@@ -107,3 +107,43 @@ CHINESE_BACKGROUND_FIRST = (
     "底色为",
     "背景:",
 )
+ENGLISH_PREPOSITIONS = (  # "on", before a colour that is no shape's
+    "set against",
+    "in front of",
+    "on top of",
+    "surrounded by",
+    "before",
+    "upon",
+    "atop",
+    "over",
+    "onto",
+    "above",
+)
+ENGLISH_GROUNDS = (  # "background", after a colour
+    "bg",
+    "canvas",
+    "wall",
+    "paper",
+    "sheet",
+    "surface",
+    "page",
+    "screen",
+    "board",
+    "ground",
+    "field",
+    "sky",
+)
+CHINESE_GROUNDS = (
+    "画布",
+    "墙壁",
+    "墙面",
+    "墙",
+    "纸张",
+    "纸",
+    "布",
+    "屏幕",
+    "天空",
+    "地面",
+    "桌面",
+)
+CHINESE_BEHIND = ("背后", "后面", "身后", "四周", "周围")  # "background", before "is" and a colour

@@ -28,7 +28,7 @@ def aide(equip: Equip) -> Iterator[tuple[Connection, "subprocess.Popen[bytes]"]]
         yield connection, process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_it_answers_in_order_and_ends_with_its_server(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def watcher() -> Iterator[Watcher]:
     watcher.start()
     yield watcher
     watcher.over.set()
-    watcher.join(5)
+    watcher.join(30)
     assert not watcher.is_alive()
 
 
@@ -51,7 +51,7 @@ def test_only_what_is_between_is_kept_apart(watcher: Watcher) -> None:
             time.sleep(0.001)
             assert watcher.looks == apart, "nobody is undisturbed now"
             torch.set_default_dtype(torch.float32)
-            before, patience = watcher.looks, time.monotonic() + 5
+            before, patience = watcher.looks, time.monotonic() + 30
             while watcher.looks == before and time.monotonic() < patience:
                 time.sleep(0.0001)
             assert watcher.looks > before, "what takes long comes after it"

@@ -1,6 +1,8 @@
 """What a device gave up waits in the host's memory, and comes back as it was.
 
 Both ends are the CPU here: what is counted, shared and given back is the same with a GPU.
+Weights that come back lie elsewhere in memory, where another kernel may be chosen for them, so
+images are compared within 1/255; weights are compared to the bit.
 """
 
 from collections.abc import Sequence
@@ -163,7 +165,7 @@ def test_a_whole_checkpoint_comes_back_too(tiny_registry: Registry, tmp_path: Pa
     assert len(box.kept._kept) == 3, "unet, vae and text encoder"
     box.run([a_job("one", "c")])
     assert box.ends.back > 0
-    assert (box.pixels("c") == box.pixels("a")).all()
+    assert abs(box.pixels("c") - box.pixels("a")).max() <= 1
 
 
 def test_what_is_shared_is_not_taken_from_those_who_stay(twins: dict) -> None:
@@ -180,7 +182,7 @@ def test_what_is_shared_is_not_taken_from_those_who_stay(twins: dict) -> None:
     alone.run([a_job("flux", "a"), a_job("twin", "b")])
     assert abs(box.pixels("a") - alone.pixels("a")).max() <= 1
     assert abs(box.pixels("b") - alone.pixels("b")).max() <= 1
-    assert (box.pixels("c") == box.pixels("a")).all()
+    assert abs(box.pixels("c") - box.pixels("a")).max() <= 1
 
 
 def test_what_others_use_or_wait_for_is_left_where_it_is(tmp_path: Path) -> None:
@@ -239,8 +241,9 @@ def test_loras_do_not_wait_with_their_model(tiny_registry: Registry, tmp_path: P
     transformers = [it for name, (it, _) in box.kept._kept.items() if "Transformer" in name]
     assert len(transformers) == 1 and not hasattr(transformers[0], "peft_config")
     box.run([a_job("flux", "again"), a_job("flux", "worn again", loras=worn.loras)])
-    assert (box.pixels("again") == box.pixels("plain")).all()
-    assert (box.pixels("worn again") == box.pixels("worn")).all()
+    assert abs(box.pixels("again") - box.pixels("plain")).max() <= 1
+    assert abs(box.pixels("worn again") - box.pixels("worn")).max() <= 1
+    assert abs(box.pixels("worn") - box.pixels("plain")).max() > 8
 
 
 def test_the_host_s_budget_holds(tiny_registry: Registry) -> None:

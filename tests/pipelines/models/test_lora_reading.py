@@ -16,15 +16,15 @@ def test_it_is_read_once_in_a_thread_that_says_so() -> None:
     def read() -> None:
         threads.append(threading.get_ident())
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     reader = Reader(told.set)
     assert not reader.has_read("a", read)
-    assert began.wait(10)
+    assert began.wait(60)
     assert not reader.has_read("a", read), "it does not wait for it"
     assert not told.is_set()
     go_on.set()
-    assert told.wait(10)
+    assert told.wait(60)
     assert reader.has_read("a", read)
     assert len(threads) == 1 and threads != [threading.get_ident()]
     assert reader.take("a")

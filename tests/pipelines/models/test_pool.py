@@ -41,7 +41,7 @@ class Pools:
         self.given_up.append([each.name for each in given_up])
         tell(0.001)
         tell(0.5)
-        self.may_end.wait(5)
+        self.may_end.wait(60)
         if model in self.too_large:
             raise MemoryError
         return Loaded(model, {model: self.truth[model]})
@@ -75,7 +75,7 @@ def test_loading_runs_beside_and_once(pools: Pools) -> None:
     for _ in range(2):
         assert pool.get("a") is None
         pool.make_way(())
-    assert pools.changed.wait(5)
+    assert pools.changed.wait(60)
     while pool.loading != {"a": 0.5}:
         pass
     assert pool.resident == []

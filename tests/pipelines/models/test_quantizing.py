@@ -222,7 +222,7 @@ def test_loras_lie_beside_weights_in_fewer_bits(wide: Path, tmp_path: Path, jobs
     assert np.abs(plain - worn).max() > 8
     never = Rig({"wide": load(spec(quantization="float8"), wide, "cpu", Memory(2**20))})
     never.run(company[0])
-    assert (never.pixels(company[0]) == plain).all()
+    assert np.abs(never.pixels(company[0]) - plain).max() <= 1
 
 
 def test_a_missing_package_is_named(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from tests.server.conftest import WEIGHTS
 from tests.server.fakes import FakeFleet
 from tests.server.pictures import file_of, noise
 from tests.server.scrape import Scrape
-from tests.server.sockets import serving, wait_for
+from tests.server.sockets import connected, serving, wait_for
 
 REVISED = "A red circle, drawn in ink."
 IN_CHINESE = "一个红色的圆形"
@@ -299,9 +299,12 @@ def test_a_client_that_goes_away_takes_its_question_back(
     chat.silent.set()
     registry = registry_with(tmp_path, endpoint(chat))
     with serving(replace(config, port=0), registry, fleet) as url:
-        body = {"prompt": "a red circle", "model": "dall-e-3"}
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{url}/v1/images/generations", json=body, timeout=1, trust_env=False)
+        body = b'{"prompt": "a red circle", "model": "dall-e-3"}'
+        head = "POST /v1/images/generations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+        client = connected(url)
+        client.sendall(f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+        wait_for(lambda: chat.asked)
+        client.close()
         assert chat.gone.acquire(timeout=20), "the question was not taken back"
     assert fleet.jobs == []
 

@@ -45,7 +45,7 @@ def test_a_result_is_finished_while_others_are_awaited() -> None:
 
         task = asyncio.create_task(all_or_none(waiting, finish, Connection().receive))
         waiting[1].set_result(1)
-        await asyncio.wait_for(finished.wait(), 1)
+        await asyncio.wait_for(finished.wait(), 30)
         waiting[0].set_result(1)
         await task
 
@@ -84,7 +84,7 @@ def test_a_client_that_leaves_while_results_are_finished() -> None:
         await asyncio.sleep(0.01)
         connection.left.set()
         with pytest.raises(ClientDisconnected):
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 30)
         assert stopped == [0]
 
     asyncio.run(main())

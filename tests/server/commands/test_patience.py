@@ -18,7 +18,7 @@ from tests.server.fakes import FakeFleet
 from tests.server.pictures import noise
 from tests.server.sockets import connected, serving, wait_for
 
-PATIENCE_S = 0.3
+PATIENCE_S = 0.5
 BODY = b'{"prompt": "a cat", "model": "demo", "size": "64x64"}'
 HEAD = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 FORM = (
@@ -86,7 +86,7 @@ def test_a_slow_upload_that_goes_on_is_heard(wire: socket.socket) -> None:
     wire.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (spaces * part + len(BODY)))
     for _ in range(spaces):
         wire.sendall(b" " * part)
-        time.sleep(PATIENCE_S / 2)
+        time.sleep(PATIENCE_S / 5)
     wire.sendall(BODY)
     assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
 
@@ -101,7 +101,7 @@ def test_requests_one_after_another_are_each_a_new_beginning(url: str) -> None:
     with httpx.Client(base_url=url) as client:
         for _ in range(8):
             assert client.get("/healthz").status_code == 200
-            time.sleep(PATIENCE_S / 2)
+            time.sleep(PATIENCE_S / 5)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,21 +112,26 @@ def asking(url: str) -> Iterator[list[int]]:
     thread.start()
     wait_for(lambda: httpx.get(f"{url}/status").json()["queue"]["depth"] == 1)
     yield answers
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_one_signal_lets_what_runs_finish(
     registry: Registry, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with running(tmp_path, 1) as (url, server):
+    def refuses() -> bool:
+        try:
+            httpx.get(f"{url}/healthz")
+        except httpx.ConnectError:
+            return True
+        return False
+
+    with running(tmp_path, 2) as (url, server):
         with asking(url) as answers:
             server.send_signal(number)
-            time.sleep(0.4)
-            with pytest.raises(httpx.ConnectError):
-                httpx.get(f"{url}/healthz")
+            wait_for(refuses)
         assert answers == [200]
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0
 
 
 def test_a_second_signal_ends_at_once(registry: Registry, tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_a_second_signal_ends_at_once(registry: Registry, tmp_path: Path) -> Non
             with pytest.raises(psutil.TimeoutExpired):
                 server.wait(0.3)
             server.send_signal(signal.SIGTERM)
-            assert server.wait(2) == 128 + signal.SIGTERM
+            assert server.wait(30) == 128 + signal.SIGTERM
         assert answers == [0]
     assert "the fleet was killed" in (tmp_path / LOG).read_text()
 
@@ -150,7 +154,7 @@ def test_the_log_has_the_paths_of_results_and_not_what_opens_them(
         link = httpx.URL(answer.json()["data"][0]["url"])
         assert httpx.get(link).status_code == 200
         server.send_signal(signal.SIGTERM)
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0
     log = (tmp_path / LOG).read_text()
     assert f'"GET {link.path} HTTP/1.1" 200' in log
     assert '"POST /v1/images/generations HTTP/1.1" 200' in log

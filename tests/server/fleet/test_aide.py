@@ -43,7 +43,7 @@ def with_aide(equip: Equip, story: Callable[[Aide], Awaitable[None]]) -> None:
         try:
             await story(aide)
         finally:
-            await asyncio.wait_for(aide.stop(), 20)
+            await asyncio.wait_for(aide.stop(), 60)
 
     asyncio.run(run())
 

@@ -53,7 +53,7 @@ async def serving(registry: Registry, **settings: object) -> AsyncIterator[Fleet
             yield fleet
         finally:
             fleet.kill()
-            await asyncio.wait_for(fleet.stop(), 20)
+            await asyncio.wait_for(fleet.stop(), 60)
 
 
 def with_fleet(test: Callable[[Fleet], Awaitable[None]], registry: Registry, **settings: object):
@@ -116,7 +116,7 @@ async def check_large_messages(fleet: Fleet, in_peace: bytes) -> None:
     futures[0].cancel()  # the job is told of before its end is
     images = await asyncio.wait_for(asyncio.gather(*futures[1:]), 60)
     assert same(images[-1].pixels, in_peace)
-    await until(lambda: fleet.status().devices[0].lanes == 0, within_s=5)
+    await until(lambda: fleet.status().devices[0].lanes == 0)
     assert fleet.status().queue.depth == 0
 
 
@@ -129,11 +129,12 @@ async def check_cancelling(fleet: Fleet) -> None:
     await until(lambda: fleet.status().devices[0].lanes == 1)
     await until(lambda: fleet.status().devices[0].busy_s > before)
     running.cancel()
-    await until(lambda: fleet.status().devices[0].lanes == 0, within_s=5)
+    await until(lambda: fleet.status().devices[0].lanes == 0)
     assert fleet.status().queue.depth == 0
     ((job_id, seconds),) = spent
     assert job_id == LONG.id
-    assert 0 < seconds <= fleet.status().devices[0].busy_s - before + 0.001
+    # Both figures of the status are rounded to milliseconds, the seconds are not.
+    assert 0 < seconds <= fleet.status().devices[0].busy_s - before + 0.002
 
 
 async def check_waiting(fleet: Fleet) -> None:
@@ -213,7 +214,7 @@ def test_what_is_killed_leaves_nobody_waiting(registry: Registry) -> None:
         fleet.kill()
         with pytest.raises(JobCancelled):
             await accepted
-        await asyncio.wait_for(fleet.stop(), 20)
+        await asyncio.wait_for(fleet.stop(), 60)
 
     with_fleet(story, registry)
 

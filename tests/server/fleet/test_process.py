@@ -44,7 +44,7 @@ def heard() -> list[FromWorker | str]:
         told: list[FromWorker | str] = []
         over = asyncio.Event()
         process = WorkerProcess(BEGIN, lambda message, pixels: told.append(message), over.set)
-        await asyncio.wait_for(over.wait(), 20)
+        await asyncio.wait_for(over.wait(), 60)
         with pytest.raises(ProcessLookupError):
             os.kill(process.pid, 0)
         return [*told, "ended"]
@@ -89,7 +89,7 @@ def test_one_that_does_not_hear_hangs(worker) -> None:
         await said.get()
         assert hangs(process, next(moments)) == [False, False, True]
         process.kill()
-        await asyncio.wait_for(over.wait(), 20)
+        await asyncio.wait_for(over.wait(), 60)
 
     asyncio.run(run())
 
@@ -132,7 +132,7 @@ def test_what_it_had_started_outlives_it(worker, does: str, started: set[str], e
         process = WorkerProcess(BEGIN, lambda *_: None, over.set)
         for name in "abcd":
             process.run(replace(JOB, id=name), 0.0)
-        await asyncio.wait_for(over.wait(), 20)
+        await asyncio.wait_for(over.wait(), 60)
         return process
 
     process = asyncio.run(run())
@@ -166,7 +166,7 @@ def test_a_slot_that_is_used_again_has_no_mark(worker) -> None:
             process.run(replace(JOB, id=str(number)), 0.0)
             await heard.get()
         process.run(replace(JOB, id="last"), 0.0)
-        await asyncio.wait_for(over.wait(), 20)
+        await asyncio.wait_for(over.wait(), 60)
         assert process.started == set()
 
     asyncio.run(run())
@@ -194,7 +194,7 @@ def test_nobody_sends_by_a_connection_that_is_being_closed(worker, size: int) ->
 
         process._connection = Slow()  # type: ignore[assignment]
         process.send(Cancel("n" * size))
-        await asyncio.wait_for(over.wait(), 20)
+        await asyncio.wait_for(over.wait(), 60)
         assert connection.closed
 
     asyncio.run(run())

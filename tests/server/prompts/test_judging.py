@@ -47,7 +47,7 @@ class FakeAide:
 def told(story: Callable[[FakeAide, PromptJudge], Awaitable[None]]) -> None:
     async def run() -> None:
         aide = FakeAide()
-        await asyncio.wait_for(story(aide, PromptJudge(aide)), 20)  # type: ignore[arg-type]
+        await asyncio.wait_for(story(aide, PromptJudge(aide)), 60)  # type: ignore[arg-type]
 
     asyncio.run(run())
 
@@ -203,7 +203,7 @@ def test_a_real_aide_looks(tmp_path: Path) -> None:
             assert red["sexual"] > 0.9 > 0.1 > blue["sexual"]
             assert (aide.status().state, aide.status().ready) == ("ready", ["viewer"])
         finally:
-            await asyncio.wait_for(aide.stop(), 20)
+            await asyncio.wait_for(aide.stop(), 60)
         with pytest.raises(NotJudged):
             await look([Seen(1, 1, bytes(3))])
 
@@ -227,7 +227,7 @@ def test_pictures_of_several_who_ask_are_looked_at_in_turn() -> None:
         assert Aide.seen.index(2) <= 2 and not much.done()
         assert await much == [{"sexual": 0.1}] * 5
 
-    asyncio.run(asyncio.wait_for(story(), 20))
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 def test_a_picture_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_a_picture_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch
         assert {type(it) for it in outcomes} == {NotJudged}
         assert aide.asked < len(several)
 
-    asyncio.run(asyncio.wait_for(story(), 4))
+    asyncio.run(asyncio.wait_for(story(), 50))
 
 
 def test_what_is_not_installed_judges_nothing(tmp_path: Path) -> None:
@@ -278,6 +278,6 @@ def test_a_real_aide_judges(tmp_path: Path) -> None:
             bad, good = await asyncio.gather(judge([f"an {FORBIDDEN}"]), judge(["a star"]))
             assert good[0][TOXIC] < 0.1 < 0.9 < bad[0][TOXIC]
         finally:
-            await asyncio.wait_for(aide.stop(), 20)
+            await asyncio.wait_for(aide.stop(), 60)
 
     asyncio.run(story())

@@ -12,6 +12,7 @@ from server.config import Config
 from server.keeping import links
 from tests.server.checks import assert_common_headers, assert_error_shape
 from tests.server.fakes import FakeFleet
+from tests.server.sockets import wait_for
 
 
 @pytest.fixture
@@ -83,10 +84,7 @@ def test_what_an_earlier_process_left_is_swept(
         path.write_bytes(b"x")
         os.utime(path, (0, 0))
     with TestClient(create_app(config, registry, fleet)):  # type: ignore[arg-type]
-        deadline = time.monotonic() + 5
-        while os.listdir(images) and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert os.listdir(images) == []
+        wait_for(lambda: os.listdir(images) == [])
 
 
 def test_the_public_url_wins_over_the_host(
