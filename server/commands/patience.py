@@ -71,6 +71,8 @@ class PatientProtocol(H11Protocol):
         self._begin_anew()
 
     def _does_not_send(self) -> bool:
+        if self.timeout_keep_alive_task is not None and self.conn.their_state is h11.IDLE:
+            return False  # between two requests, --keep-alive counts
         awaited = self.conn.their_state in _COMING_IN and not self.flow.read_paused
         return awaited and self._arrived < self._least
 

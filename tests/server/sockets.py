@@ -25,7 +25,7 @@ def serving(config: Config, registry: Registry, fleet: FakeFleet) -> Iterator[st
     async def announce() -> None:
         announced.set()
 
-    server = Server(app, kill=fleet.kill, announce=announce)
+    server = Server(app, fleet.kill, announce, config.keep_alive_s)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     assert announced.wait(60)

@@ -159,3 +159,27 @@ def test_a_reader_that_stops_does_not_hold_up_the_end(
         wait_for(lambda: len(noisy.futures) == 4)
         assert client.recv(15) == b"HTTP/1.1 200 OK"
     client.close()
+
+
+def test_a_connection_between_two_requests_stays_open(wire: socket.socket) -> None:
+    for _ in range(2):
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert wire.recv(65536).startswith(b"HTTP/1.1 200 ")
+        time.sleep(3 * PATIENCE_S)
+
+
+def test_a_second_request_that_does_not_go_on_is_ended(wire: socket.socket) -> None:
+    wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert wire.recv(65536).startswith(b"HTTP/1.1 200 ")
+    wire.sendall(b"GET /healthz HT")
+    assert ended(wire)
+
+
+def test_an_idle_connection_is_closed_when_its_time_is_over(
+    config: Config, registry: Registry, fleet: FakeFleet
+) -> None:
+    with serving(replace(config, port=0, keep_alive_s=1), registry, fleet) as url:
+        with connected(url) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            assert ended(connection)
