@@ -46,9 +46,9 @@ test-variant: .venv/test.stamp
 	$(if $(environment-$(VARIANT)),,$(error VARIANT is default, avx2 or single, not $(VARIANT)))
 	$(environment-$(VARIANT)) $(bin)/python -m pytest $(or $(TESTS),$(in_processes) $(variant_tests))
 
-# One process: pretending a device changes torch for all tests in it.
+# In processes of their own: pretending a device changes torch for all tests in a process.
 test-cuda: .venv/test.stamp
-	DARKROOM_TEST_DEVICE=cuda:0 $(bin)/python -m pytest $(or $(TESTS),$(cuda_tests))
+	DARKROOM_TEST_DEVICE=cuda:0 $(bin)/python -m pytest $(or $(TESTS),--numprocesses=$(WORKERS) --dist=worksteal $(cuda_tests))
 
 check: .venv/test.stamp
 	$(bin)/ruff format --check .

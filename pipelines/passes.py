@@ -79,7 +79,8 @@ class Passes:
                 return [(chosen[0], self._last_resort(chosen[0], error))]
             if is_out_of_memory(error) and not LOADS.active:  # which takes memory of its own
                 self._policy.too_large(chosen)
-            log.warning("a pass of %d calls is run in halves: %s", len(chosen), error)
+            # Not the error itself, whose frames hold the memory of the pass, to whoever keeps logs.
+            log.warning("a pass of %d calls is run in halves: %s", len(chosen), str(error))
         else:
             return list(zip(chosen, answers, strict=True))
         half = len(chosen) // 2

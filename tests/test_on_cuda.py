@@ -14,6 +14,13 @@ ROOT = Path(__file__).parents[1]
 GROUPS = {
     "pretence": ["tests/cuda/test_pretence.py", "tests/cuda/test_finite.py"],
     "loading": ["tests/cuda/test_loading.py", "tests/cuda/test_device_errors.py"],
+    "engine": [
+        "tests/cuda/test_out_of_memory.py",
+        "tests/cuda/test_streamed.py::test_is_batched_after_its_first_pass[group]",
+        "tests/cuda/test_streamed.py::test_wears_loras_as_the_whole_model_does[sd]",
+        "tests/cuda/test_noise_schedulers.py::test_makes_the_images_of_the_cpu_without_waits[sdxl-turbo]",
+        "tests/cuda/test_families.py::test_makes_the_images_of_the_cpu_without_waits[sdxl-bfloat16]",
+    ],
 }
 
 

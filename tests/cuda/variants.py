@@ -125,9 +125,12 @@ def small_qwen_edits() -> Iterator[None]:
 
 
 def waits_per_step(rig: Rig, job: Job) -> tuple[dict[str, float], dict[str, float]]:
-    """The waits of the host in a step beside the stopwatch's: by kind, and by line."""
+    """The waits of the host in a step beside the stopwatch's: by kind, and by line.
+
+    The rig has run the job before.
+    """
     totals, lines, steps = [], [], []
-    for id, number in (("warm-up", 4), ("few", 4), ("many", 8)):
+    for id, number in (("few", 4), ("many", 8)):
         pretend_cuda.waits.clear()
         pretend_cuda.wait_lines.clear()
         pretend_cuda.settings.record_lines = True
@@ -138,12 +141,12 @@ def waits_per_step(rig: Rig, job: Job) -> tuple[dict[str, float], dict[str, floa
         totals.append(Counter(pretend_cuda.waits))
         lines.append(Counter(pretend_cuda.wait_lines))
         steps.append(outcome.steps)
-    more = steps[2] - steps[1]
+    more = steps[1] - steps[0]
     kinds = ("item", "nonzero", "d2h", "h2d", "synchronize")
-    by_kind = {kind: (totals[2][kind] - totals[1][kind]) / more for kind in kinds}
+    by_kind = {kind: (totals[1][kind] - totals[0][kind]) / more for kind in kinds}
     by_line = {
-        f"{kind} {line}": (lines[2][kind, line] - lines[1][kind, line]) / more
-        for kind, line in lines[2]
-        if kind in kinds and lines[2][kind, line] != lines[1][kind, line]
+        f"{kind} {line}": (lines[1][kind, line] - lines[0][kind, line]) / more
+        for kind, line in lines[1]
+        if kind in kinds and lines[1][kind, line] != lines[0][kind, line]
     }
     return {kind: count for kind, count in by_kind.items() if count}, by_line
