@@ -122,9 +122,9 @@ class JobFailed(JobError):
 class UnfitLora(JobFailed):
     """A LoRA that the job names is not for its model, or is there no longer."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    def __init__(self, name: str, reason: str = "") -> None:
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
 
 
 class NonFinite(JobFailed):

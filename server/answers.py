@@ -148,7 +148,7 @@ _MESSAGES: Mapping[type[JobError], str] = {
     NonFinite: (
         "The image could not be made: the {0.source} returned NaN or infinite values. {0.remedy}"
     ),
-    UnfitLora: "The LoRA '{0.name}' does not fit this model.",
+    UnfitLora: "The LoRA '{0.name}' does not fit this model: {0.reason}.",
     Blocked: "The image that was made is not allowed by this server's content policy.",
     ModelUnavailable: "The model could not be loaded. The server's log says why.",
     NoDeviceLeft: "No device of this server works at the moment. Please retry later.",

@@ -46,4 +46,6 @@ def test_it_is_listed(client: httpx.Client) -> None:
 def test_a_file_that_is_none(client: httpx.Client) -> None:
     answer = client.post("/images/generations", json={**ASKED, "loras": [{"name": "broken"}]})
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "The LoRA 'broken' does not fit this model."
+    assert answer.json()["error"]["message"] == (
+        "The LoRA 'broken' does not fit this model: its file cannot be read as a LoRA."
+    )

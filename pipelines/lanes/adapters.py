@@ -3,7 +3,7 @@
 Knows how peft keeps them in a module; not which files they come from, nor who wants them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,27 @@ def move(module: torch.nn.Module, device: torch.device) -> None:
 def weigh(module: torch.nn.Module, name: str) -> int:
     """Bytes of what an adapter has in a module."""
     return sum(it.nbytes for path, it in module.named_parameters() if name in path.split("."))
+
+
+def parameters(components: Mapping[str, Any], name: str) -> frozenset[str]:
+    """What an adapter has in a pipeline's components: `component.layer.lora_A.weight`."""
+    return frozenset(
+        f"{component}.{path.replace(f'.{name}', '')}"
+        for component, module in components.items()
+        if isinstance(module, torch.nn.Module)
+        for path, _ in module.named_parameters()
+        if name in path.split(".")
+    )
+
+
+def set_alphas(components: Mapping[str, Any], name: str, alphas: Mapping[str, float]) -> None:
+    """Give each layer of an adapter its own alpha: diffusers gives the most frequent one to layers
+    whose file has none."""
+    for component, module in components.items():
+        layers = module.named_modules() if isinstance(module, torch.nn.Module) else ()
+        for path, layer in layers if alphas else ():
+            if name in getattr(layer, "lora_alpha", {}) and f"{component}.{path}" in alphas:
+                layer.lora_alpha[name] = alphas[f"{component}.{path}"]
 
 
 def _layers(module: torch.nn.Module) -> list[Any]:

@@ -6,7 +6,7 @@ runs on tensors without data that remember their origin, so that a dropped one i
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from pipelines.models.checkpoint_keys import PROJECTION, is_weight, require_readable
 from pipelines.models.headers import tensors
 from pipelines.models.insides import denoiser_of, inside, is_whole
+from pipelines.models.traced_tensors import origins_of, trace
 from pipelines.weights.layout import components
 from pipelines.weights.manifest import WeightsError
 from pipelines.weights.safety import read_index
@@ -32,46 +33,6 @@ _CONFIGURED = {
     "__index_timestep_zero__": ("transformer", "zero_cond_t"),
 }
 """Markers that a component's configuration must have an equivalent of: component and key."""
-
-
-class _Traced(torch.Tensor):
-    """A tensor that knows which tensors of a file it was made of."""
-
-    origins: frozenset[str] = frozenset()
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with torch._C.DisableTorchFunctionSubclass():
-            result = func(*args, **(kwargs or {}))
-        return _marked(result, frozenset().union(*_origins((args, kwargs))))
-
-
-def _origins(value: Any) -> Iterator[frozenset[str]]:
-    if isinstance(value, _Traced):
-        yield value.origins
-    elif isinstance(value, dict):
-        yield from _origins(tuple(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _origins(item)
-
-
-def _marked(value: Any, origins: frozenset[str]) -> Any:
-    if isinstance(value, torch.Tensor):
-        traced = value.as_subclass(_Traced)
-        traced.origins = origins
-        return traced
-    if type(value) in (list, tuple):
-        return type(value)(_marked(item, origins) for item in value)
-    return value
-
-
-def traced(name: str, shape: Iterable[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A tensor of a file, without its data."""
-    tensor: torch.Tensor = _marked(
-        torch.empty(tuple(shape), device="meta", dtype=dtype), frozenset({name})
-    )
-    return tensor
 
 
 def split(names: Iterable[str], file: Path, config: Path) -> dict[str, list[str]]:
@@ -112,15 +73,22 @@ def audit(file: Path, config: Path) -> None:
 
 
 def _contents(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, traced and without their data."""
     if file.suffix == ".gguf":
         from gguf import GGUFReader
 
         found = GGUFReader(file).tensors
-        return {it.name: traced(it.name, reversed(it.shape.tolist())) for it in found}
-    return {
-        name: traced(name, it["shape"], torch.float32 if it["dtype"][0] in "FB" else torch.uint8)
-        for name, it in tensors(file)
+        return _without_data({it.name: (it.shape[::-1].tolist(), "F32") for it in found})
+    return _without_data({name: (it["shape"], it["dtype"]) for name, it in tensors(file)})
+
+
+def _without_data(shapes: Mapping[str, tuple[list[int], str]]) -> dict[str, torch.Tensor]:
+    kinds = {True: torch.float32, False: torch.uint8}
+    empty = {
+        name: torch.empty(shape, device="meta", dtype=kinds[dtype[0] in "FB"])
+        for name, (shape, dtype) in shapes.items()
     }
+    return dict(trace(empty)[0])
 
 
 def _is_configured(config: Path, marker: str) -> bool:
@@ -141,7 +109,7 @@ def skeleton(cls: Any, config: Path, name: str) -> Any:
 def _audit_component(file: Path, cls: Any, model: Any, there: Tensors) -> None:
     state = {_plain(key): it for key, it in model.state_dict().items()}
     converted = {_plain(key): it for key, it in convert(cls, model, there, file).items()}
-    used = frozenset().union(*(it.origins for key, it in converted.items() if key in state))  # type: ignore[attr-defined]
+    used = origins_of([it for key, it in converted.items() if key in state])
     unused = [key for key in there if key not in used]
     if "text_projection.weight" not in state:
         unused = [key for key in unused if not PROJECTION.fullmatch(key)]
@@ -227,7 +195,7 @@ def text_state(model: Any, there: Tensors) -> dict[str, torch.Tensor]:
     own = {key.removeprefix(prefix): it for key, it in there.items() if key.startswith(prefix)}
     projection = model.state_dict().get("text_projection.weight")
     if "text_projection.weight" not in own and projection is not None:
-        own["text_projection.weight"] = _marked(torch.eye(len(projection)), frozenset())
+        own["text_projection.weight"] = torch.eye(len(projection))
     return own
 
 

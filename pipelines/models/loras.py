@@ -27,7 +27,15 @@ from pipelines.lanes.rendezvous import rendezvous_at
 from pipelines.lora_files import LoraFiles
 from pipelines.models.copy_stream import CopyStream
 from pipelines.models.footprints import Parts, size_of_lora
-from pipelines.models.lora_checks import Likeness, check, likeness, unfit
+from pipelines.models.lora_checks import (
+    Likeness,
+    LoraLayers,
+    Refusal,
+    check,
+    likeness,
+    refuse,
+    unfit,
+)
 from pipelines.models.lora_reading import Reader
 
 _ATTEMPTS = 6
@@ -67,6 +75,8 @@ class Loras:
         self._reader = Reader(changed)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._known: WeakKeyDictionary[Any, Likeness] = WeakKeyDictionary()
+        self._layers: dict[str, LoraLayers] = {}
+        """What files put on a model, from their check until they are put on it."""
 
     @property
     def kept(self) -> list[str]:
@@ -89,10 +99,12 @@ class Loras:
         Those that are there become the most recently used ones.
         """
         found, model = {}, ref(_denoiser(pipe))
-        files = (self._files.path(it.name) if self._files else None for it in wanted)
-        for file in filter(None, files):
+        for lora in wanted:
+            file = self._files.path(lora.name) if self._files else None
+            if file is None:
+                continue
             with suppress(OSError, ValueError, KeyError):  # reading it says what is wrong
-                name = self._name_of(file, model)
+                name = self._name_of(lora.name, file, model)
                 if name in self._kept:
                     self._kept.move_to_end(name)
                 else:
@@ -110,9 +122,13 @@ class Loras:
 
     def _ready(self, pipe: Any, lora: str) -> bool:
         file, name = self._find(pipe, lora)
+        likeness = self._likeness(pipe)
         return name in self._kept or self._reader.has_read(
-            name, partial(check, self._likeness(pipe), file)
+            name, partial(self._check, likeness, lora, file, name)
         )
+
+    def _check(self, model: Likeness, lora: str, file: Path, name: str) -> None:
+        self._layers[name] = check(model, lora, file)
 
     @contextmanager
     def on(self, pipe: Any, wanted: Sequence[Lora]) -> Iterator[Worn]:
@@ -139,8 +155,8 @@ class Loras:
         """A LoRA's file, and the name of its adapter."""
         file = self._files.path(lora) if self._files else None
         if file is None:
-            raise UnfitLora(lora)
-        return file, self._name_of(file, ref(_denoiser(pipe)))
+            raise UnfitLora(lora, "it is not here")
+        return file, self._name_of(lora, file, ref(_denoiser(pipe)))
 
     def _take(self, pipe: Any, lora: str) -> str:
         self._forget_gone()
@@ -148,19 +164,19 @@ class Loras:
         model = ref(_denoiser(pipe))
         if name not in self._kept:
             if not self._reader.take(name):  # it was changed in the meantime
-                check(self._likeness(pipe), file)
-            with self._copies.active():
-                modules = _read(pipe, file, name)
+                self._check(self._likeness(pipe), lora, file, name)
+            with self._copies.active(), unfit(type(pipe), lora):
+                modules = _put(pipe, file, name, self._layers.pop(name))
             size = sum(adapters.weigh(module, name) for module in modules)
             self._kept[name] = _Kept(size, model, WeakSet(modules))
         self._kept[name].users += 1
         self._kept.move_to_end(name)
         return name
 
-    def _name_of(self, file: Path, model: "ref[torch.nn.Module]") -> str:
+    def _name_of(self, lora: str, file: Path, model: "ref[torch.nn.Module]") -> str:
         """The same for as long as the file is, also after a restart; peft takes no dots."""
         state = file.stat()
-        told = f"{file.stem} {state.st_size} {state.st_mtime_ns}"
+        told = f"{lora} {state.st_size} {state.st_mtime_ns}"
         digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
         base = f"{re.sub(r'[^A-Za-z0-9]', '_', file.stem)}_{digest}"
         of_all = [it for it in self._kept if it.rpartition("_")[0] == base]
@@ -193,21 +209,20 @@ class Loras:
             self._copies.freed()
 
 
-def _read(pipe: Any, file: Path, name: str) -> list[torch.nn.Module]:
+def _put(pipe: Any, file: Path, name: str, expected: LoraLayers) -> list[torch.nn.Module]:
     """Put a file's weights into a pipeline's modules as an adapter; returns those it is in now."""
-    with unfit(type(pipe), file):
-        return _put(pipe, file, name)
-
-
-def _put(pipe: Any, file: Path, name: str) -> list[torch.nn.Module]:
     modules = [it for it in pipe.components.values() if isinstance(it, torch.nn.Module)]
     try:
         _load(pipe, modules, file, name)
         adapted = [it for it in modules if name in getattr(it, "peft_config", {})]
         if not adapted:
-            raise ValueError("nothing in it is for this model")
+            raise Refusal("nothing in it is for this model")
         if not all(map(rendezvous_at, adapted)):
             raise ValueError("it is for a module at which calls do not meet")
+        there = adapters.parameters(pipe.components, name)
+        if lost := sorted(expected.parameters - there):
+            raise refuse("these weights could not be put on the model", lost)
+        adapters.set_alphas(pipe.components, name, expected.alphas)
         for module in adapted:  # of which diffusers may have moved the other adapters, too
             adapters.move(module, pipe._execution_device)
     except Exception:

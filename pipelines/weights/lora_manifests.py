@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.lora_files import LoraFiles, is_name
+from pipelines.lora_files import LoraFiles, is_name, name_problem
 from pipelines.weights.manifest import (
     Advance,
     Begin,
@@ -46,7 +46,8 @@ def require_trusted_lora(file: Path, advance: Advance = ignore) -> bool:
 
 def known_loras(loras: LoraFiles) -> list[str]:
     """Every LoRA that is there, or of which there is a manifest, by name."""
-    named = (it.name.removesuffix(_MANIFEST) for it in loras.folder.glob(f"*{_MANIFEST}"))
+    found = (it.relative_to(loras.folder) for it in loras.folder.rglob(f"*{_MANIFEST}"))
+    named = (it.as_posix().removesuffix(_MANIFEST) for it in found)
     return sorted({*loras.names, *filter(is_name, named)})
 
 
@@ -80,26 +81,32 @@ def take_in_lora(
     if not file.is_file() or file.suffix.lower() != ".safetensors":
         raise WeightsError(f"{file} is no .safetensors file")
     require_safetensors(file)
-    with staging(folder, name) as partial:
+    target = folder / f"{name}.safetensors"
+    with staging(folder, staging_name(name)) as partial:
         clear(partial)
         try:
             bring(file.parent, [file.name], partial, link)
-            staged = (partial / file.name).rename(partial / f"{name}.safetensors")
+            staged = (partial / file.name).rename(partial / target.name)
             record = hash_file(staged, begin(name, staged.stat().st_size))
             manifest = Manifest(files={staged.name: record})
-            install_lora(staged, folder, manifest, bases)
+            install_lora(staged, target, manifest, bases)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 
-def install_lora(staged: Path, folder: Path, manifest: Manifest, bases: Collection[str]) -> None:
+def staging_name(name: str) -> str:
+    """What a LoRA is called while it is not complete: no name has a colon."""
+    return name.replace("/", ":")
+
+
+def install_lora(staged: Path, target: Path, manifest: Manifest, bases: Collection[str]) -> None:
     """Move a LoRA that was just read to its place, where it may be already.
 
     Its manifest comes first: until its file is there too, what was there before is refused. What
     is said of its bases holds where none are given and it is the same LoRA as before.
     """
-    target = folder / staged.name
+    target.parent.mkdir(parents=True, exist_ok=True)
     same = target.is_file() and manifest.files == {target.name: hash_file(target)}
     write_text(_beside(target), manifest.model_dump_json(indent=1) + "\n")
     about = target.with_suffix(".yaml")
@@ -132,7 +139,7 @@ def require_lora(loras: LoraFiles, name: str) -> Path:
 def require_lora_name(name: str) -> None:
     """Raise WeightsError unless a LoRA may be called so."""
     if not is_name(name):
-        raise WeightsError(f"'{name}' cannot be a LoRA's name: letters, digits, '.', '_', '-'")
+        raise WeightsError(f"{name!r} cannot be a LoRA's name: {name_problem(name)}")
 
 
 def require_known_lora(loras: LoraFiles, name: str) -> None:
@@ -143,7 +150,7 @@ def require_known_lora(loras: LoraFiles, name: str) -> None:
 
 def require_removable_lora(loras: LoraFiles, name: str) -> None:
     """Raise WeightsError unless there is a LoRA of this name, or something was left of one."""
-    left = (*_all_of(loras, name), loras.folder / f".{name}.partial")
+    left = (*_all_of(loras, name), loras.folder / f".{staging_name(name)}.partial")
     if not (is_name(name) and any(it.exists() for it in left)):
         raise _unknown(loras, name)
 
@@ -152,7 +159,7 @@ def remove_lora(loras: LoraFiles, name: str) -> int:
     """Delete a LoRA, what says something of it, and what an unfinished one left; the bytes that
     were freed."""
     require_removable_lora(loras, name)
-    with staging(loras.folder, name) as partial:
+    with staging(loras.folder, staging_name(name)) as partial:
         freed = sum(size_of(it) for it in (*_all_of(loras, name), partial))
         for each in _all_of(loras, name):
             each.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.weights.hub import Remote, RemoteFile, fetch, look, right
-from pipelines.weights.lora_manifests import install_lora, require_lora_name
+from pipelines.weights.lora_manifests import install_lora, require_lora_name, staging_name
 from pipelines.weights.manifest import Begin, Manifest, Record, WeightsError, silently
 from pipelines.weights.safety import require_safetensors
 from pipelines.weights.staging import require_room, size_of, staging
@@ -50,8 +50,8 @@ def pull_lora(
     """
     remote = look(source.repository, revision)
     path = _path(remote, source.path)
-    with staging(folder, source.name) as partial:
-        file = folder / f"{source.name}{_SUFFIX}"
+    with staging(folder, staging_name(source.name)) as partial:
+        target = file = folder / f"{source.name}{_SUFFIX}"
         record = _installed(file, remote.files[path])
         if record is None:
             file, size = partial / file.name, remote.files[path].size
@@ -61,7 +61,7 @@ def pull_lora(
         manifest = Manifest(
             files={file.name: record}, repository=source.repository, revision=remote.revision
         )
-        install_lora(file, folder, manifest, bases)
+        install_lora(file, target, manifest, bases)
         shutil.rmtree(partial)
     return manifest
 

@@ -57,7 +57,8 @@ def unbundle(
             for name, lora in contents.loras.items():
                 (models_dir / LORAS).mkdir(exist_ok=True)
                 arrived = staged / "loras" / f"{name}.safetensors"
-                install_lora(arrived, models_dir / LORAS, _manifest(name, lora), lora.base)
+                target = models_dir / LORAS / f"{name}.safetensors"
+                install_lora(arrived, target, _manifest(name, lora), lora.base)
         except OSError as error:
             raise WeightsError(f"{file} cannot be unpacked: {error.strerror}") from error
         finally:
@@ -83,7 +84,7 @@ def _contents(reader: Reader, trust: str | None) -> Contents:
 
 
 def _manifest(name: str, lora: PackedLora) -> Manifest:
-    return Manifest(files={f"{name}.safetensors": lora.record})
+    return Manifest(files={f"{name.rpartition('/')[2]}.safetensors": lora.record})
 
 
 def _extract(blocks: Iterator[bytes], target: Path, record: Record) -> None:

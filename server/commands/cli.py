@@ -213,8 +213,8 @@ def models(weights: Weights = DEFAULT_WEIGHTS, models_dir: ModelsDir = DEFAULTS.
 
     with one_line_errors():
         registry = registry_of(weights, models_dir)
-        loras = tables.loras_table(registry)
-        shown = [tables.models_table(registry), *([loras] if loras.row_count else [])]
+        loras = tables.loras_table(registry), tables.skipped_table(registry)
+        shown = [tables.models_table(registry), *(it for it in loras if it.row_count)]
     Console().print(*shown, tables.names_table(registry))
 
 

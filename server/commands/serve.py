@@ -29,6 +29,8 @@ from server.prompts.policy import in_a_line
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_log = logging.getLogger(__name__)
+
 
 class Server(uvicorn.Server):
     """uvicorn, with an end that is clean after one signal and immediate after two."""
@@ -105,6 +107,8 @@ def run(config: Config, registry: Registry, fleet: Fleet) -> None:
     listener = bind(config)  # first: where nothing can be served, nothing else is touched
     console = Console(stderr=True)
     _log_to(console)
+    for path, reason in registry.loras.skipped.items():
+        _log.warning("skipped %s in %s: %s", path, registry.loras.folder, reason)
     app = create_app(config, registry, fleet)
 
     async def announce() -> None:

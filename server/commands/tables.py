@@ -39,7 +39,15 @@ def loras_table(registry: Registry) -> Table:
         file = require_lora(registry.loras, name)
         state = "has a manifest" if manifest_of(file) else "no manifest"
         made_for = ", ".join(sorted(registry.loras.bases(name) or ()))
-        table.add_row(name, amount(size_of(file)), state, made_for)
+        table.add_row(Text(name), amount(size_of(file)), state, made_for)
+    return table
+
+
+def skipped_table(registry: Registry) -> Table:
+    """Every file among the LoRAs that is none, and why."""
+    table = Table("file", "why", title="Skipped in the folder of LoRAs", title_justify="left")
+    for path, reason in registry.loras.skipped.items():
+        table.add_row(Text(path), Text(reason))
     return table
 
 

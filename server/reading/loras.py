@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import orjson
 
 from pipelines.core import Lora
+from pipelines.lora_files import MAX_NAME_LENGTH
 from pipelines.registry import Registry
 from server import errors
 from server.reading.kinds import Number, Text, echo, wrong_type
 from server.reading.references import too_many
 
-NAME = Text(128, may_be_empty=False)
+NAME = Text(MAX_NAME_LENGTH, may_be_empty=False)
 SCALE = Number(-4, 4)
 
 

@@ -11,7 +11,7 @@ from pipelines.messages import Failed
 EXAMPLES: dict[str, JobError] = {
     "JobCancelled": core.JobCancelled(),
     "JobFailed": core.JobFailed("it broke"),
-    "UnfitLora": core.UnfitLora("inks"),
+    "UnfitLora": core.UnfitLora("inks", "it has no layers"),
     "DoesNotFit": core.DoesNotFit(64, 32),
     "NonFinite": core.NonFinite("decoder of the model 'x'", "Use float32."),
     "Blocked": core.Blocked(("violence",)),

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.lora_files import LoraFiles
-from pipelines.weights.lora_manifests import manifest_of, require_trusted_lora, take_in_lora
+from pipelines.weights.lora_manifests import (
+    known_loras,
+    manifest_of,
+    packed_lora,
+    remove_lora,
+    require_trusted_lora,
+    take_in_lora,
+    verify_lora,
+)
 from pipelines.weights.manifest import WeightsError, hash_file
 from tests.pipelines.weights.conftest import tensors
 
@@ -41,6 +49,19 @@ def test_it_is_there_with_its_manifest_and_its_base(file: Path, folder: Path, li
     assert sorted(it.name for it in folder.iterdir()) == [
         "odd.manifest.json", "odd.safetensors", "odd.yaml",
     ]  # fmt: skip
+
+
+def test_one_in_a_subfolder_with_a_name_in_any_script(file: Path, folder: Path) -> None:
+    name, loras = "风格 [1]/_墨 水", LoraFiles(folder)
+    take_in_lora(file, folder, name, bases=["sd"])
+    assert (loras.names, loras.bases(name)) == ([name], {"sd"})
+    assert known_loras(loras) == [name]
+    report = verify_lora(loras, name)
+    assert report is not None and report.intact
+    assert packed_lora(loras, name).files.keys() == {"_墨 水.safetensors"}
+    assert [it.name for it in folder.iterdir()] == ["风格 [1]"], "nothing unfinished is left"
+    remove_lora(loras, name)
+    assert loras.names == known_loras(loras) == []
 
 
 def test_a_later_one_takes_its_place(file: Path, folder: Path) -> None:

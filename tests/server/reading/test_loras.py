@@ -98,10 +98,12 @@ def test_what_is_refused_of_a_form(client: TestClient, fleet: FakeFleet, text: s
 def test_one_that_does_not_fit_its_model_is_the_clients_mistake(
     generate: Any, fleet: FakeFleet
 ) -> None:
-    fleet.outcome = lambda job: UnfitLora(job.loras[0].name)
+    fleet.outcome = lambda job: UnfitLora(job.loras[0].name, "it has no layers")
     response = generate(loras=[{"name": "any"}])
     assert response.status_code == 400
-    assert assert_error_shape(response)["message"] == "The LoRA 'any' does not fit this model."
+    assert assert_error_shape(response)["message"] == (
+        "The LoRA 'any' does not fit this model: it has no layers."
+    )
 
 
 def test_they_are_listed_with_their_base(client: TestClient, folder: Path) -> None:
