@@ -49,7 +49,7 @@ IGNORED: Mapping[str, str] = {
 }  # fmt: skip
 """Names of tensors without effect on images (regular expressions), and why."""
 
-PROJECTION = re.compile(r".*\.text_projection(\.weight)?")
+PROJECTION = re.compile(r"(.*\.)?text_projection(\.weight)?")
 """A text encoder's projection: without effect where the component's class has none."""
 
 
@@ -75,8 +75,13 @@ def is_weight(name: str) -> bool:
     return not (
         name.removeprefix(_PREFIX) in _MARKERS
         or name.endswith((*WEIGHT_SCALES, _FORMAT_SUFFIX, ".scaled_fp8"))
-        or any(re.fullmatch(pattern, name) for pattern in IGNORED)
+        or has_no_effect(name)
     )
+
+
+def has_no_effect(name: str) -> bool:
+    """Whether a tensor is one of those that are `IGNORED`."""
+    return any(re.fullmatch(pattern, name) for pattern in IGNORED)
 
 
 def scaled_weights(names: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from pipelines.lanes.rendezvous import Rendezvous, rendezvous_at
 from pipelines.models.checkpoint_keys import NoiseSettings, noise_settings
 from pipelines.models.components import Shelf
 from pipelines.models.fingerprints import fingerprints
+from pipelines.models.folders import read_components
 from pipelines.models.footprints import Component, Parts
 from pipelines.models.inspection import Guard, Inspector
 from pipelines.models.instance_caches import use_instance_caches
@@ -141,15 +142,17 @@ def _read(
 def _read_folder(
     name: str, spec: ModelSpec, folder: Path, known: Mapping[str, Any], stored: Mapping[str, str]
 ) -> Any:
+    dtype = DTYPES[spec.dtype]
+    modules = {**known, **read_components(folder, dtype, known, stored)}
     return _pipeline_class(name).from_pretrained(
         folder,
-        dtype=DTYPES[spec.dtype],
+        dtype=dtype,
         variant=variant_of(folder),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
-        **quantized(stored, folder, DTYPES[spec.dtype]),
-        **known,
+        **quantized(stored, folder, dtype),
+        **modules,
     )
 
 

@@ -13,6 +13,7 @@ import torch
 
 from pipelines.models.checkpoint_audit import audit, own_names, skeleton, split, text_state
 from pipelines.models.checkpoint_keys import blocks_of, scaled_weights
+from pipelines.models.folders import read_component, read_components
 from pipelines.models.headers import tensors
 from pipelines.models.insides import denoiser_of, inside, is_whole
 from pipelines.models.quantizing import quantized
@@ -68,6 +69,8 @@ def read_file(
         return kind.from_single_file(str(file), config=str(config), **told, **there)
     denoiser = denoiser_of(config)
     module = known.get(denoiser) or _read_denoiser(file, config, denoiser, dtype)
+    modules = {**known, denoiser: module}
+    modules |= read_components(config, dtype, modules, stored)
     return kind.from_pretrained(
         config,
         variant=variant_of(config),
@@ -75,7 +78,7 @@ def read_file(
         trust_remote_code=False,
         **told,
         **quantized(stored, config, dtype),
-        **{**known, denoiser: module},
+        **modules,
     )
 
 
@@ -84,18 +87,12 @@ def _read_lacking(
 ) -> dict[str, Any]:
     """The text encoders that a checkpoint lacks: diffusers finds none that transformers saved."""
     there = {*known, *inside(file, config)}
-    return {
-        name: getattr(import_module(library), kind).from_pretrained(
-            config,
-            subfolder=name,
-            variant=variant_of(config),
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-        for name, (library, kind) in components(read_index(config)).items()
+    lacking = [
+        name
+        for name in components(read_index(config))
         if name.startswith("text_encoder") and name not in there
-    }
+    ]
+    return {name: read_component(config, name, dtype) for name in lacking}
 
 
 def _read_component(

@@ -73,6 +73,12 @@ def variant_of(folder: Path) -> str | None:
     return None
 
 
+def component_variant(component: Path, variant: str | None) -> str | None:
+    """The variant, if a component's folder has weights of it; else None."""
+    names = [file.name for file in component.iterdir()]
+    return variant if variant in _variants(names) else None
+
+
 def _of_component(component: str, names: list[str], variant: str | None) -> list[str]:
     variants = _variants(names)
     if not variants and any(_is_pickled(name) for name in names):
