@@ -20,10 +20,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _no_device = devices.prepare()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip everything where DARKROOM_TEST_DEVICE cannot be pretended."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip everything where DARKROOM_TEST_DEVICE cannot be pretended.
+
+    On a pretended device the tests of `pipelines` run with two families: `tests/cuda` has them all.
+    """
     for item in items if _no_device else ():
         item.add_marker(pytest.mark.skip(reason=_no_device))
+    if devices.DEVICE != "cpu":
+        left_out = [item for item in items if _is_of_other_family(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_of_other_family(item: pytest.Item) -> bool:
+    arguments = (
+        item.callspec.params
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else {}
+    )
+    family = arguments.get("family")
+    return "tests/pipelines/" in str(item.path) and family not in (None, "sd", "flux")
 
 
 def _serves(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Models on a device, beside each other and on the second device, and devices that fail."""
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,24 @@ def test_nothing_of_a_job_stays_on_the_device(tiny_models: Path) -> None:
             box.run(a_job(model, f"{model} {seed}", seed=seed, previews=1))
             taken.append(pretend_cuda.cards[0].live)
         assert max(taken) - min(taken) < 2048
+
+
+def test_a_merged_pass_that_does_not_fit_is_run_in_halves(tiny_models: Path) -> None:
+    them = models(tiny_models, "flux")
+    jobs = [a_job("flux", f"{seed}", seed=seed, prompt=f"fox {seed}") for seed in range(8)]
+    truth, box = Box("cpu", them), Box("cuda:0", them)
+    truth.run(*jobs)
+    box.run(a_job("flux", "warm-up"))
+    card, base = pretend_cuda.cards[0], live()
+    card.peak = base
+    box.run(*(replace(job, id=f"unlimited {job.id}") for job in jobs))
+    box.residence._memory.forget(lambda key: True)
+    tally = box.engine.passes.tally.passes
+    tally.clear()
+    card.total = base + int(0.75 * (card.peak - base))
+    box.run(*jobs)
+    assert box.distance(truth, *(job.id for job in jobs)) <= 1
+    assert tally.get(4), "no pass was run in halves"
 
 
 def test_a_size_that_does_not_fit_fails_alone(tiny_models: Path) -> None:
