@@ -75,6 +75,8 @@ class Guard(Onlooker):
         """Raises Blocked for an image, (3, height, width) in [0, 1] or in 8 bits, by no other
         threshold than its own."""
         found, categories = self.look(pixels)
+        if found.isnan().any():
+            raise NonFinite("safety checker of the model", DAMAGED)
         if found.any():
             raise Blocked(tuple(categories))
 
@@ -100,13 +102,21 @@ class _Scores(torch.nn.Module):
 
 
 class _Verdicts(torch.nn.Module):
-    """The same of a safety checker, whose only score is 0 or 1."""
+    """The same of a safety checker, whose only score is 0 or 1, or NaN if its embedding is not
+    finite: it would find nothing in any image."""
 
-    def __init__(self, checker: torch.nn.Module) -> None:
+    def __init__(self, checker: Any) -> None:
         super().__init__()
         self._checker = checker
+        self._finite = torch.ones(1, dtype=torch.bool)
+        checker.visual_projection.register_forward_hook(self._embedded)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         nothing = torch.zeros(len(pixel_values), 1)  # what it would paint over
         _, found = self._checker(clip_input=pixel_values, images=nothing)
-        return torch.tensor(found, dtype=torch.float32).view(-1, 1)
+        verdicts = torch.tensor(found, dtype=torch.float32).view(-1, 1)
+        verdicts[~self._finite.cpu()] = math.nan
+        return verdicts
+
+    def _embedded(self, module: torch.nn.Module, inputs: Any, embeds: torch.Tensor) -> None:
+        self._finite = torch.isfinite(embeds).all(dim=-1)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from transformers import CLIPImageProcessorPil
 
 from pipelines.content import Classifier, Thresholds
-from pipelines.core import Blocked, Image, Job, ModelUnavailable, Strictness
+from pipelines.core import Blocked, Image, Job, ModelUnavailable, NonFinite, Strictness
 from pipelines.lanes.lanes import Lane
 from pipelines.lanes.memory import Memory
 from pipelines.messages import Begin
@@ -79,6 +81,22 @@ def test_the_safety_checker_decides_by_its_own_forward(tmp_path: Path) -> None:
     assert found(inspector, good, "strict") == ()
     other = Inspector(Classifier("checker", folder, {"nsfw": "violence"}), "cpu")
     assert found(other, bad, "auto") == ("violence",)
+
+
+def test_a_safety_checker_that_returns_nan_lets_nothing_out(tmp_path: Path) -> None:
+    """No score of it is above a threshold then, whatever the image shows."""
+    bad, good = picture(1, 0, 0), torch.rand(3, 64, 96, generator=torch.manual_seed(1))
+    folder = safety_checker(tmp_path / "checker", bad, good)
+    inspector = Inspector(Classifier("checker", folder, {}), "cpu")
+    checker: Any = inspector._parts[0]._checker  # type: ignore[index,union-attr]
+    pipe = SimpleNamespace(safety_checker=checker, feature_extractor=inspector._parts[1])  # type: ignore[index]
+    guard = Guard(pipe, "own")
+    assert found(inspector, good, "strict") == ()
+    guard.check(good, "strict")
+    checker.visual_projection.weight.data.fill_(float("nan"))
+    for judge in (inspector, guard):
+        with pytest.raises(NonFinite):
+            judge.check(good, "low")
 
 
 def test_its_bytes_are_known_before_it_is_read(red: Classifier) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,13 @@ from starlette.testclient import TestClient
 
 from pipelines.core import Image, Job
 from pipelines.registry import Registry
+from server.answering import editing
 from server.answering.inbox import JSON_LIMIT
 from server.app import create_app
 from server.config import Config
+from server.reading import uploads
 from server.reading.form import MOST_BYTES, MOST_FILE_BYTES
+from server.reading.uploads import Picture, Upload, decode
 from tests.server.checks import assert_error_shape
 from tests.server.fakes import FakeFleet
 from tests.server.pictures import (
@@ -212,6 +216,26 @@ def test_other_charsets(client: TestClient, fleet: FakeFleet) -> None:
     field = ('name="_charset_"', b"gbk"), ('name="prompt"', "甲虫".encode("gbk"))
     image_of(post_raw(client, form(image, *field, TEXTS[1])))
     assert [job.prompt for job in fleet.jobs] == ["甲虫", "甲虫"]
+
+
+def test_large_pictures_wait_for_each_other_in_a_thread_of_their_own(
+    edit: Any, fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are decoded and encoded in the meantime; a mask stays of its picture's size."""
+    threads: list[str] = []
+
+    def noted(upload: Upload) -> Picture:
+        threads.append(threading.current_thread().name)
+        return decode(upload)
+
+    monkeypatch.setattr(editing, "decode", noted)
+    response = edit(("image", PLAIN), ("mask", MASK))
+    assert opened(base64.b64decode(response.json()["data"][0]["b64_json"])).shape == (64, 96, 3)
+    monkeypatch.setattr(uploads, "WORKING_PIXELS", 96 * 64 // 2)
+    pixels = image_of(edit(("image", PLAIN), ("mask", MASK)))
+    assert pixels.shape == (32, 48, 3)
+    assert (pixels[:, :23] == (0, 255, 0)).all() and (pixels[:, 25:] != (0, 255, 0)).any()
+    assert [name.partition("_")[0] for name in threads] == ["encode"] * 2 + ["large"] * 2
 
 
 def test_parts_in_any_order_in_chunks_of_any_size(client: TestClient) -> None:

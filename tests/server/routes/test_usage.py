@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from pipelines.core import Image, Job, JobFailed
+from pipelines.core import Image, Job, JobFailed, NonFinite
 from pipelines.registry import Registry
 from server.app import create_app
 from server.callers.ledger import DAY_S, FILE
@@ -123,18 +123,22 @@ def test_edits_and_variations_count_the_steps_that_ran(
     assert found == [("image.edit", 9, 64), ("image.variation", 5, 64)]
 
 
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(JobFailed("boom"), "500"), (NonFinite("decoder", "Use float32."), "non_finite_values")],
+)
 def test_a_request_that_fails_leaves_no_image_and_one_refusal(
-    client: TestClient, config: Config, fleet: FakeFleet
+    client: TestClient, config: Config, fleet: FakeFleet, failure: JobFailed, code: str
 ) -> None:
     def outcome(job: Job) -> Image | Exception:
-        return JobFailed("boom") if job.id.endswith("-1") else picture(job)
+        return failure if job.id.endswith("-1") else picture(job)
 
     fleet.outcome = outcome
     body = {"model": "flux-schnell", "prompt": "a", "size": "64x64", "n": 3}
     assert client.post("/v1/images/generations", json=body).status_code == 500
     wait_for(lambda: refusals(config))
     assert kept(config) == []
-    assert refusals(config) == [("", "flux-schnell", "demo", "500", 1)]
+    assert refusals(config) == [("", "flux-schnell", "demo", code, 1)]
 
 
 def test_a_stream_that_fails_is_a_refusal(
