@@ -35,7 +35,7 @@ def serving(data_dir: Path, *arguments: str, log: int | None = None) -> Iterator
 
 def _wait(server: subprocess.Popen[bytes], url: str) -> None:
     with httpx.Client(trust_env=False) as client:
-        for _ in range(900):
+        for _ in range(3000):
             assert server.poll() is None, "the server ended before it was ready"
             try:
                 if client.get(url).status_code == 200:
