@@ -55,7 +55,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def text(aide: Aide, max_tokens: int) -> str:
-    answer = await aide.ask(Write(SHORT.turns, max_tokens), 60)
+    answer = await aide.ask(Write(SHORT.turns, max_tokens), 240)
     assert isinstance(answer, Written)
     return answer.text
 
@@ -194,7 +194,7 @@ def test_a_question_that_kills_is_the_only_one_without_an_answer(
         tasks = [asyncio.create_task(aide.ask(Write((), n), 60)) for n in numbers]
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0.01)
-            if aide.status().pid is not None:
+            if aide.status().state == "ready":
                 _Scripted.here.answer()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(outcomes.pop(2), NoAnswer)
