@@ -6,23 +6,26 @@ any more is forgotten by itself, or goes to a keeper.
 
 import filecmp
 import gc
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, finalize
 
 import torch
-from diffusers.hooks import apply_group_offloading
 
 from pipelines.models.copy_stream import CopyStream
 from pipelines.models.footprints import Component, components_of, size_of
-from pipelines.models.keeping import Keeper
+from pipelines.models.keeping import Keeper, pinned_size
 from pipelines.models.plans import plan, remedy
 from pipelines.models.quantizations import able
 from pipelines.models.quantizing import weigh
+from pipelines.models.streaming import stream
 from pipelines.registry import ModelSpec
+
+log = logging.getLogger(__name__)
 
 _State = tuple[tuple[int, int, int], ...] | None
 """Of files: sizes, times of change and inodes; None where one is gone."""
@@ -148,13 +151,23 @@ class Shelf:
             self._move(module)
             module.to(self._device)
             return
-        apply_group_offloading(
-            module,
-            onload_device=torch.device(self._device),
-            offload_device=torch.device("cpu"),
-            offload_type="leaf_level",
-            use_stream=self._device.startswith("cuda"),
-        )
+        pinned = self._device.startswith("cuda") and self._pin(module, component)
+        stream(module, self._device, pinned)
+
+    def _pin(self, module: torch.nn.Module, component: Component) -> bool:
+        """Pin what is streamed, if the host has so much to spare for this device."""
+        size = pinned_size([*module.parameters(), *module.buffers()])
+        keeper = self._keeper
+        if keeper is None or not keeper.pin(module, size, staying=self._held):
+            log.warning(
+                "%s: streamed without pinned memory, slower: it would take %.1f GB of what "
+                "--host-memory allows",
+                component.name,
+                size / 1e9,
+            )
+            return False
+        finalize(module, keeper.unpin, size)
+        return True
 
     def _move(self, module: torch.nn.Module) -> None:
         """Straight from the file, which is mapped: what is not converted is never in between."""

@@ -36,8 +36,8 @@ denoiser, which takes several times as long."""
 AUTO = frozenset({"none", "float8", "nf4"})
 """What `auto` chooses from: int8 is as large as float8, and its calls cannot share a pass."""
 
-_STREAMED_AT_ONCE = 2
-"""The layer that is computed, and the next one."""
+LAYERS_AT_ONCE = 3
+"""Of a streamed module: one that is computed, one that waits for that, and one on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _away(way: str, components: Iterable[str]) -> set[str]:
 
 
 def _streamed(component: Component) -> Component:
-    size = min(component.size, _STREAMED_AT_ONCE * component.largest)
+    size = min(component.size, LAYERS_AT_ONCE * component.largest)
     return replace(component, name=f"{component.name}, streamed", size=size, streamed=True)
 
 
