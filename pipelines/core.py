@@ -98,6 +98,7 @@ class JobError(Exception):
     JobError
     ├── JobCancelled      nobody waits for it any more
     ├── JobFailed         its pipeline raised
+    │   ├── UnsupportedTask  its model's pipeline cannot do its task
     │   ├── UnfitLora     a LoRA of it is not for its model, or is gone
     │   ├── NonFinite     a part of its model returned NaN or infinite values
     │   └── DoesNotFit    even alone it needs more memory than the device has
@@ -117,6 +118,14 @@ class JobCancelled(JobError):
 
 class JobFailed(JobError):
     """The job's pipeline raised; the message is for the operator's log."""
+
+
+class UnsupportedTask(JobFailed):
+    """The pipeline of the job's model cannot do what its task asks for."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
 
 
 class UnfitLora(JobFailed):

@@ -25,6 +25,7 @@ from pipelines.definitions import (
     read_entry,
     resolve_path,
 )
+from pipelines.families import pipeline_class, possible_tasks, takes_prior
 from pipelines.lora_files import FOLDER, LoraFiles
 from pipelines.model_names import PUBLISHED, known_name
 from pipelines.others import HUB, MATTING, check_other, others_of
@@ -87,7 +88,8 @@ class ModelSpec(Strict):
     variation: ModelId | None = None
     """A prior that reads a picture for this model, and makes its variations where installed."""
     tasks: Annotated[frozenset[Task], Field(min_length=1)] = _PLAIN_TASKS
-    """What diffusers has pipelines for, with these weights."""
+    """What diffusers has pipelines for, with these weights. In a registry, what their family can do
+    where the entry does not say."""
     references: int = Field(default=0, ge=0, le=15)
     """The most pictures that an edit looks at, beside the one that is edited."""
     ignores: frozenset[Literal["negative_prompt", "guidance_scale"]] = frozenset()
@@ -134,6 +136,7 @@ class Registry:
         self.bases: dict[str, str] = {}
         """For a model that is one file, the model whose folder has what is not in it."""
         self._settle_configs()
+        self._settle_tasks()
         self._names = {id: [id] for id in self.models} | found.names
         check_references(self.files, self.models)
 
@@ -165,9 +168,7 @@ class Registry:
         """Whether a model, or one of the others, is there to be loaded."""
         if model in self.others:
             return self.others[model].installed
-        path, config = self.path(model), self.models[model].config
-        folder = Path(config) if config and path.is_file() else path
-        return (folder / "model_index.json").is_file()
+        return (self._folder(model) / "model_index.json").is_file()
 
     def preferences(self, name: str) -> list[str]:
         """The models that may serve a name, the best first; empty for an unknown name."""
@@ -222,6 +223,34 @@ class Registry:
                 else:
                     folder = resolve_path(self.files[id], told)
                 self.models[id] = spec.model_copy(update={"config": str(folder)})
+
+    def _settle_tasks(self) -> None:
+        """Give each model the tasks of its family, where its entry names none. Raises RegistryError
+        for an entry that names a task, or a prior, that cannot work with its weights."""
+        for id, spec in self.models.items():
+            where, folder = f"{self.files[id]}: models.{id}", self._folder(id)
+            kind = pipeline_class(folder, spec.pipeline)
+            if spec.variation in self.models:
+                prior = pipeline_class(self._folder(spec.variation))
+                if not takes_prior(prior, kind):
+                    told = f"'{spec.variation}' is a {prior}, which cannot read images for a {kind}"
+                    raise RegistryError(f"{where}.variation: {told}")
+            possible = possible_tasks(folder, spec.pipeline)
+            if possible is None:
+                continue
+            if "tasks" not in spec.model_fields_set:
+                self.models[id] = spec.model_copy(update={"tasks": possible})
+            elif impossible := sorted(spec.tasks - possible):
+                raise RegistryError(
+                    f"{where}.tasks: the weights are those of a {kind}, which cannot do "
+                    f"{', '.join(impossible)}. Leave the key out, or name some of "
+                    f"{', '.join(sorted(possible))}"
+                )
+
+    def _folder(self, model: str) -> Path:
+        """Where the configuration of a model's pipeline lies."""
+        path, config = self.path(model), self.models[model].config
+        return Path(config) if config and path.is_file() else path
 
     def preloaded(self) -> Iterator[str]:
         """The installed models that are loaded when the server starts."""

@@ -17,6 +17,7 @@ from pipelines.core import (
     NoDeviceLeft,
     NonFinite,
     UnfitLora,
+    UnsupportedTask,
     WorkerLost,
 )
 from server.errors import (
@@ -132,6 +133,7 @@ TABLE: Mapping[type[Exception], Answer] = {
     ResultNotStored: Answer(500, "server_error", retry=True),
     JobCancelled: _LATER,
     JobFailed: Answer(500, "server_error"),
+    UnsupportedTask: Answer(400, code="invalid_value"),
     UnfitLora: Answer(400, code="invalid_value"),
     NonFinite: Answer(500, "server_error", "non_finite_values"),
     DoesNotFit: Answer(500, "server_error", "insufficient_memory"),
@@ -148,6 +150,8 @@ _MESSAGES: Mapping[type[JobError], str] = {
     NonFinite: (
         "The image could not be made: the {0.source} returned NaN or infinite values. {0.remedy}"
     ),
+    UnsupportedTask: "The model that serves this request cannot do what it asks for ('{0.task}'), "
+    "although its entry in weights.yaml says so under 'tasks'.",
     UnfitLora: "The LoRA '{0.name}' does not fit this model: {0.reason}.",
     Blocked: "The image that was made is not allowed by this server's content policy.",
     ModelUnavailable: "The model could not be loaded. The server's log says why.",

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pipelines.core import Task
+from pipelines.core import Task, UnsupportedTask
 from pipelines.lanes.constructing import constructing
 from pipelines.lanes.joins import Join, joins_for
 from pipelines.lanes.memory import Memory
@@ -62,10 +62,13 @@ class Resident:
     def pipe_for(self, task: Task) -> Any:
         """The pipeline for a task: the model's own, or a sibling that shares its modules.
 
-        Raises ValueError if diffusers has none for this family.
+        Raises UnsupportedTask if diffusers has none for this family.
         """
         if task not in self._siblings:
-            self._siblings[task] = sibling(self.pipe, task)
+            try:
+                self._siblings[task] = sibling(self.pipe, task)
+            except ValueError as error:
+                raise UnsupportedTask(task) from error
         return self._siblings[task]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import diffusers
 import pytest
 
-from pipelines.core import Task
+from pipelines.core import Task, UnsupportedTask
 from pipelines.models.loader import Resident
 from pipelines.models.siblings import sibling, task_of
 from pipelines.registry import Registry
@@ -83,3 +83,8 @@ def test_what_a_pipeline_is_made_for(residents: dict[str, Resident]) -> None:
     assert type(sibling(kontext, "text2img")) is diffusers.FluxKontextPipeline
     assert type(sibling(kontext, "inpaint")) is diffusers.FluxKontextInpaintPipeline
     assert task_of(residents["sd"].pipe_for("img2img")) == "img2img"
+
+
+def test_a_task_that_a_family_has_not_is_told_as_such(residents: dict[str, Resident]) -> None:
+    with pytest.raises(UnsupportedTask, match="edit"):
+        residents["sd"].pipe_for("edit")

@@ -11,7 +11,7 @@ from diffusers import FluxPipeline, FluxPriorReduxPipeline
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
 
-from pipelines.core import Job
+from pipelines.core import Job, UnsupportedTask
 from pipelines.lanes.memory import Memory
 from pipelines.messages import Begin
 from pipelines.models.footprints import components_of, size_of
@@ -113,7 +113,7 @@ def test_text_encoders_are_there_once(resident: Resident) -> None:
 def test_without_a_prior_there_are_no_variations_of_this_kind(
     residents: dict[str, Resident],
 ) -> None:
-    with pytest.raises(ValueError, match="has no prior"):
+    with pytest.raises(UnsupportedTask, match="variation"):
         residents["flux"].pipe_for("variation")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from tests.conftest import entry
 GB = 2**30
 
 
-def write_model(folder: Path, sizes: dict[str, int]) -> None:
+def write_model(folder: Path, sizes: dict[str, int], pipeline: str = "FluxPipeline") -> None:
     """A folder whose headers tell of weights that are not there."""
     folder.mkdir(exist_ok=True)
     kinds = {"transformer": "FluxTransformer2DModel", "text_encoder_2": "T5EncoderModel"}
@@ -28,7 +29,7 @@ def write_model(folder: Path, sizes: dict[str, int]) -> None:
         header = json.dumps(layers).encode()
         file = folder / component / f"{name}.safetensors"
         file.write_bytes(len(header).to_bytes(8, "little") + header)
-    index = {"_class_name": "FluxPipeline"}
+    index: dict[str, Any] = {"_class_name": pipeline}
     index |= {it: ["diffusers", kinds[it]] for it in sizes}
     (folder / "model_index.json").write_text(json.dumps(index))
 
@@ -126,7 +127,7 @@ def test_what_looks_at_images_has_its_memory_first(weights: Path, tmp_path: Path
 
 
 def test_what_reads_pictures_for_a_model_is_beside_it(weights: Path, tmp_path: Path) -> None:
-    write_model(tmp_path / "prior", {"transformer": 12 * GB})
+    write_model(tmp_path / "prior", {"transformer": 12 * GB}, "FluxPriorReduxPipeline")
     prior = entry("prior") | {"tasks": ["variation"], "dtype": "bfloat16"}
     said = yaml.safe_load(weights.read_text())
     said["models"]["large"]["variation"] = "prior"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from pipelines.core import Image, Job
+from pipelines.core import Image, Job, UnsupportedTask
 from pipelines.registry import Registry
 from server.answering import editing
 from server.answering.inbox import JSON_LIMIT
@@ -646,3 +646,12 @@ def test_nothing_stays_behind(edit: Any, config: Config) -> None:
     edit(("image", file_of(noise(300, 300))), n="0")
     edit(("image", file_of(noise(300, 300))))
     assert list((config.data_dir / "uploads").iterdir()) == []
+
+
+def test_a_task_that_the_weights_cannot_do_is_no_servers_error(edit: Any, fleet: FakeFleet) -> None:
+    """Only of pipelines that nobody knows at start: see `pipelines.families`."""
+    fleet.outcome = lambda job: UnsupportedTask(job.task)
+    response = edit(model="flux-schnell")
+    error = assert_error_shape(response)
+    assert (response.status_code, error["code"]) == (400, "invalid_value")
+    assert "'img2img'" in error["message"] and response.headers["x-should-retry"] == "false"
