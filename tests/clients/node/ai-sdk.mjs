@@ -21,3 +21,8 @@ for (const model of [
 
 const { images } = await generateImage({ model: openai.image('dall-e-2'), prompt: 'a cat', n: 2 })
 assert.equal(images.length, 2)
+
+// An edit, whose answer must be base64: also of a name of the server's own, without response_format.
+const prompt = { text: 'a cat', images: [images[0].uint8Array] }
+const edited = await generateImage({ model: openai.image('flux-schnell'), prompt })
+assert.equal(edited.image.mediaType, 'image/png')
