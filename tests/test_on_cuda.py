@@ -24,6 +24,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.timeout(1200)  # for a process of many tests, each of which has its own limit
 @pytest.mark.parametrize("paths", GROUPS.values(), ids=GROUPS)
 def test_passes_on_a_pretended_cuda_device(paths: list[str]) -> None:
     from tests.support import pretend_cuda

@@ -7,7 +7,7 @@ OLD = ["dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5
 NEW = [*OLD, "gpt-image-2.5-flare", "gpt-image-2.5-sunburst", "gpt-image-mine"]
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_every_published_name_stands_for_a_known_one(name: str) -> None:
     assert known_name(name, OLD) in OLD
 
