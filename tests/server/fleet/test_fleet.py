@@ -163,6 +163,8 @@ async def check_a_broken_model(fleet: Fleet, in_peace: bytes) -> None:
 
 
 async def check_a_killed_worker(fleet: Fleet, in_peace: bytes) -> None:
+    # An image comes before the number of lanes that are left.
+    await until(lambda: fleet.status().devices[0].lanes == 0)
     before = fleet.status().devices[0].pid
     futures = fleet.submit([replace(JOB, id=f"k{i}") for i in range(3)] + [LONG])
     await until(lambda: fleet.status().devices[0].lanes > 0)  # the short ones may be over
