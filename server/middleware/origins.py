@@ -16,7 +16,7 @@ from server.callers.auth import Keys
 from server.config import Config
 from server.errors import ApiError, HostNotAllowed, OriginNotAllowed
 from server.handover.responses import error_response
-from server.hosts import hostname, is_host, is_private_name, origin_of
+from server.hosts import hostname, is_private_name, origin_of
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -42,7 +42,7 @@ class OriginCheck:
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if is_host(host) and not self._is_known(hostname(host), scope):
+        if not self._is_known(hostname(host), scope):
             return HostNotAllowed(hostname(host))
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         preflight = origin is not None and "access-control-request-method" in headers

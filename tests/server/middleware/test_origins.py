@@ -195,9 +195,14 @@ def test_any_page_without_keys_is_refused_at_start(config: Config, tmp_path: Pat
         keys_of(replace(config, cors_origins=("*",)), KeyStore(tmp_path / "keys.db"))
 
 
+@pytest.mark.parametrize(
+    "host", ["evil.example.com:8000", "a!b.evil.example.com", "e.example.com:x"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_name_pointed_to_this_machine_is_refused(serving: Serving, method: str) -> None:
-    rebound = {"host": "evil.example.com:8000", "origin": "http://evil.example.com:8000"}
+def test_a_name_pointed_to_this_machine_is_refused(
+    serving: Serving, method: str, host: str
+) -> None:
+    rebound = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
     path = "/v1/files" if method == "GET" else GENERATIONS
     with serving() as client:
         response = client.request(method, path, headers=rebound)
