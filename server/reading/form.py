@@ -5,10 +5,13 @@ file is the picture that it should be.
 """
 
 import codecs
+import encodings
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from encodings.aliases import aliases
+from pkgutil import iter_modules
 
 from multipart import (
     MultipartError,
@@ -39,6 +42,8 @@ NULL = b"null"
 MOST_HEADER_BYTES = 4096
 _CHARSET_FIELD = "_charset_"
 """A field in which browsers tell the charset of the other fields, if the form has it."""
+_MAX_CHARSET_LENGTH = 64
+_CODECS = frozenset(aliases) | {module.name for module in iter_modules(encodings.__path__)}
 _NOT_FOR_TEXTS = frozenset(
     {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 )
@@ -169,9 +174,7 @@ class _Text:
         """The text, or the bytes of what is none; raises UnreadableBody for a wrong charset."""
         charset = (self.charset or default).strip()
         try:
-            codec = codecs.lookup(charset).name
-            if codec in _NOT_FOR_TEXTS:
-                raise LookupError
+            codec = _codec(charset)
             return FormText(self.data.decode(_CHARSETS.get(codec, codec)))
         except LookupError:
             wrong = "is not known"
@@ -224,6 +227,17 @@ class _File:
         if not self.upload.filename and file.read(len(NULL) + 1) in (NULL, b""):
             form.drop(self.upload, self.name)
         file.seek(0)
+
+
+def _codec(charset: str) -> str:
+    """The name of Python's codec for a charset; raises LookupError."""
+    if len(charset) > _MAX_CHARSET_LENGTH:
+        raise LookupError
+    name = encodings.normalize_encoding(charset).lower()
+    # Python caches every name that is looked up, also unknown ones, and never evicts any.
+    if name not in _CODECS or (codec := codecs.lookup(name).name) in _NOT_FOR_TEXTS:
+        raise LookupError
+    return codec
 
 
 def _header_text(value: str | None) -> str:

@@ -1,6 +1,7 @@
 """`POST /v1/images/edits`, as a form and as JSON."""
 
 import base64
+import encodings
 import json
 import threading
 from collections.abc import Iterator
@@ -216,6 +217,15 @@ def test_other_charsets(client: TestClient, fleet: FakeFleet) -> None:
     field = ('name="_charset_"', b"gbk"), ('name="prompt"', "甲虫".encode("gbk"))
     image_of(post_raw(client, form(image, *field, TEXTS[1])))
     assert [job.prompt for job in fleet.jobs] == ["甲虫", "甲虫"]
+
+
+def test_no_charset_of_a_client_stays_in_memory(client: TestClient) -> None:
+    image = ('name="image"; filename="a.png"', PLAIN)
+    for charset in (f"utf{'-' * 9}8", "utf--8", "klingon", "x" * 1000):
+        known = charset.startswith("utf")
+        response = post_raw(client, form(image, declared(charset, b"a beetle"), TEXTS[1]))
+        assert response.status_code == (200 if known else 400)
+        assert charset not in encodings._cache  # type: ignore[attr-defined]
 
 
 def test_large_pictures_wait_for_each_other_in_a_thread_of_their_own(
