@@ -10,6 +10,7 @@ import re
 import secrets
 import string
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from typing import IO, Literal
 
 from server.errors import BodyTooLarge, FileNotStored, InvalidValue, ResultNotStored
 from server.keeping.store import LIFETIME_S, sweep, write_whole
+
+MAX_DELETED = 10_000
+"""Deleted files that can still be the cursor of a list."""
 
 MOST_BYTES = 2 << 30
 """Of one owner's files together."""
@@ -49,9 +53,10 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Descriptions never change. Those of deleted files stay, so that a client that deletes
+        # Descriptions never change. The last deleted ones stay, so that a client that deletes
         # what it lists can go on to the next page.
         self._descriptions: dict[str, Stored] = {}
+        self._deleted: OrderedDict[str, Stored] = OrderedDict()
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, content: IO[bytes], owner: str, filename: str, media_type: str) -> Stored:
@@ -102,6 +107,10 @@ class Files:
         stored = self.find(id, owner)
         (self._folder / f"{id}.json").unlink(missing_ok=True)
         self.path(stored).unlink(missing_ok=True)
+        self._deleted[id] = stored
+        self._descriptions.pop(id, None)
+        if len(self._deleted) > MAX_DELETED:
+            self._deleted.popitem(last=False)
 
     def sweep(self, now: float | None = None) -> int:
         """Remove what has expired; how many files that were."""
@@ -121,7 +130,9 @@ class Files:
                 yield stored
 
     def _cursor(self, id: str, owner: str) -> Stored:
-        known = self._descriptions.get(id) or (self._describe(id) if _ID.fullmatch(id) else None)
+        known = self._descriptions.get(id) or self._deleted.get(id)
+        if known is None and _ID.fullmatch(id):
+            known = self._describe(id)
         if known is None or known.owner != owner:
             raise InvalidValue(f"Invalid 'after': no such File object: {id[:100]}", "after")
         return known

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.errors import BodyTooLarge, FileNotStored, ResultNotStored
+from server.errors import BodyTooLarge, FileNotStored, InvalidValue, ResultNotStored
 from server.keeping import files
 from server.keeping.files import Files
 from server.keeping.store import LIFETIME_S
@@ -48,6 +48,18 @@ def test_a_file_that_is_half_written_is_not_there(store: Files, tmp_path: Path) 
     assert store.list("alice") == []
     with pytest.raises(FileNotStored):
         store.find(stored.id, "alice")
+
+
+def test_keeps_a_bounded_number_of_deleted_files_as_cursors(
+    store: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_DELETED", 2)
+    deleted = [save(store).id for _ in range(3)]
+    for id in deleted:
+        store.delete(id, "alice")
+    with pytest.raises(InvalidValue):
+        store.list("alice", after=deleted[0])
+    assert store.list("alice", after=deleted[2]) == []
 
 
 def test_an_owner_has_so_much_room(store: Files, monkeypatch: pytest.MonkeyPatch) -> None:
