@@ -58,7 +58,7 @@ _GROUPS = (
     *(generations, edits, variations, moderations, file_routes),
     *(models, usage_routes, health, metrics_routes, results, openapi, root),
 )
-_OPEN = (health, results, openapi)
+_OPEN = (health, results, openapi, root)
 """Those with routes that need no key."""
 _SWEEP_EVERY_S = 60
 _PREFLIGHT_S = 7200
@@ -85,7 +85,9 @@ def create_app(config: Config, registry: Registry, fleet: Fleet) -> FastAPI:
     for group in _GROUPS:
         # The key first: without one, nothing is told about the rest of a request.
         keyed = [] if group in _OPEN else [Depends(caller_of)]
-        app.include_router(group.router, dependencies=[*keyed, Depends(refuse_query)])
+        # Links that people open may have parameters added by whoever passed them on.
+        checked = [] if group is root else [Depends(refuse_query)]
+        app.include_router(group.router, dependencies=[*keyed, *checked])
     return app
 
 

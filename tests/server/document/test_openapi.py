@@ -67,6 +67,21 @@ def test_every_route_is_in_it() -> None:
     assert served == {(method, path.replace("{name}", "{id}")) for method, path in OPERATIONS}
 
 
+def test_it_tells_which_operations_need_a_key_and_refuse_a_query(
+    client: TestClient, config: Config, registry: Any, fleet: Any, tmp_path: Any
+) -> None:
+    (tmp_path / "keys.txt").write_text("sesame")
+    app = create_app(replace(config, api_keys=tmp_path / "keys.txt"), registry, fleet)
+    with TestClient(app) as keyed:
+        for (method, path), operation in OPERATIONS.items():
+            path = path.replace("{id}", "x").replace("{name}", "x")
+            without_key = keyed.request(method, path)
+            assert (without_key.status_code == 401) == operation.keyed, path
+            refused = client.request(method, path, params={"surplus": "1"})
+            is_refused = refused.status_code == 400 and "'surplus'" in refused.text
+            assert is_refused == operation.refuses_query, path
+
+
 def test_every_error_is_in_it() -> None:
     told = {kind for operation in OPERATIONS.values() for kind in operation.fails}
     assert answers.TABLE.keys() - told == {
