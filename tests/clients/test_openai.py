@@ -201,7 +201,7 @@ def test_a_full_queue_is_asked_again_and_then_answers(
     fleet.room, fleet.wait_s = 0, 0.9
     monkeypatch.setattr("openai._base_client.time.sleep", make_room)
     assert client.images.generate(model="gpt-image-1", prompt="a cat").data
-    assert refused == [1]  # exactly what Retry-After said
+    assert refused == [0.9]  # exactly what retry-after-ms says
 
 
 def test_keys(tmp_path: Path, config: Config, registry: Registry, fleet: FakeFleet) -> None:

@@ -27,9 +27,9 @@ FLUX = {
     [
         (80, "none", 33.72, True),
         (33.72, "none", 33.72, True),
-        (33, "text", 24.65, True),
-        (21.6, "group", 1.07, True),
-        (1, "group", 1.07, False),
+        (33, "text", 24.99, True),
+        (21.6, "group", 1.52, True),
+        (1, "group", 1.52, False),
     ],
 )
 def test_auto_is_the_fastest_way_that_fits(
@@ -64,14 +64,14 @@ def test_what_is_small_is_not_counted_for_more() -> None:
     ("budget", "able", "way", "size"),
     [
         (34, ("float8", "nf4"), "none", 33.72),
-        (25, ("float8", "nf4"), "text", 24.65),
+        (25, ("float8", "nf4"), "text", 24.99),
         (20, ("float8", "nf4"), "float8", 17.07),
-        (15, ("float8", "nf4"), "float8+text", 12.75),
+        (15, ("float8", "nf4"), "float8+text", 13.09),
         (9, ("float8", "nf4"), "nf4", 8.745),
-        (7, ("float8", "nf4"), "nf4+text", 6.8),
-        (5, ("float8", "nf4"), "group", 1.07),
+        (7.5, ("float8", "nf4"), "nf4+text", 7.14),
+        (5, ("float8", "nf4"), "group", 1.52),
         (20, ("nf4",), "nf4", 8.745),
-        (20, (), "group", 1.07),
+        (20, (), "group", 1.52),
     ],
 )
 def test_auto_stores_in_fewer_bits_rather_than_stream_the_denoiser(
