@@ -11,6 +11,7 @@ from pipelines.messages import Failed
 EXAMPLES: dict[str, JobError] = {
     "JobCancelled": core.JobCancelled(),
     "JobFailed": core.JobFailed("it broke"),
+    "UnsupportedTask": core.UnsupportedTask("inpaint"),
     "UnfitLora": core.UnfitLora("inks", "it has no layers"),
     "DoesNotFit": core.DoesNotFit(64, 32),
     "NonFinite": core.NonFinite("decoder of the model 'x'", "Use float32."),

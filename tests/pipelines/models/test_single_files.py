@@ -299,8 +299,9 @@ def test_a_whole_checkpoint_is_streamed(
     models = {it: (spec(config=config, offload=it), file) for it in ("none", way)}
     residence = Residence(Begin("cpu", models, [], 1))
     assert_same(residence.load(way, [], lambda fraction: None), "sd", jobs, plain)
-    whole, streamed = (sum(residence.footprint(it).values()) for it in ("none", way))
-    assert streamed < whole * {"text": 1, "group": 0.5}[way]
+    streamed = {name for name in residence.footprint(way) if name.endswith(", streamed")}
+    assert len(streamed) == {"text": 1, "group": 2}[way]
+    assert streamed.isdisjoint(residence.footprint("none"))
 
 
 def test_what_a_whole_checkpoint_lacks_is_not_quantized(

@@ -54,11 +54,11 @@ def test_a_row_for_each_installed_model(weights: Path, tmp_path: Path) -> None:
     table = cards_table(Registry(weights, tmp_path), 0.9)
     rows = list(zip(*(list(column.cells) for column in table.columns), strict=True))
     assert rows == [
-        ("large", "36.5 GB", "auto", "none", "8 to 24 GB: group\n32 GB: text\n48 to 141 GB: none"),
+        ("large", "36.5 GB", "auto", "none",
+         "8 GB: no\n12 to 24 GB: group\n32 GB: text\n48 to 141 GB: none"),
         ("whole", "36.5 GB", "none", "none", "8 to 32 GB: no\n48 to 141 GB: none"),
         ("small", "36.5 GB", "auto", "auto",
-         "8 GB: group\n12 GB: nf4\n16 GB: float8+text\n24 GB: float8\n32 GB: text\n"
-         "48 to 141 GB: none"),
+         "8 GB: no\n12 to 16 GB: nf4\n24 GB: float8\n32 GB: text\n48 to 141 GB: none"),
         ("nf4", "36.5 GB", "auto", "nf4", "8 GB: no\n12 to 141 GB: nf4"),
     ]  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_what_is_missing_is_named_and_not_chosen(
         f"nf4: nf4 needs bitsandbytes: {hint}",
     ]
     *_, small = [list(column.cells)[2] for column in cards_table(registry, 0.9).columns]
-    assert small == "8 to 24 GB: group\n32 GB: text\n48 to 141 GB: none"
+    assert small == "8 GB: no\n12 to 24 GB: group\n32 GB: text\n48 to 141 GB: none"
 
 
 def write_other(folder: Path, shape: list[int]) -> None:
@@ -99,7 +99,7 @@ def write_other(folder: Path, shape: list[int]) -> None:
 def test_a_narrow_terminal_tells_none_from_no(weights: Path) -> None:
     arguments = ["plan", "--weights", str(weights)]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
-    assert "│ 8 to 24 GB: group" in result.output
+    assert "│ 12 to 24 GB: group" in result.output
     assert "│ 8 to 32 GB: no   " in result.output
     assert "…" not in result.output
 
@@ -123,7 +123,7 @@ def test_what_looks_at_images_has_its_memory_first(weights: Path, tmp_path: Path
     table = cards_table(Registry(weights, tmp_path), 0.9)
     assert "less 4.3 GB" in str(table.title)
     *_, first = [list(column.cells)[0] for column in table.columns]
-    assert first == "8 GB: no\n12 to 32 GB: group\n48 to 141 GB: none"
+    assert first == "8 to 12 GB: no\n16 to 32 GB: group\n48 to 141 GB: none"
 
 
 def test_what_reads_pictures_for_a_model_is_beside_it(weights: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_reads_pictures_for_a_model_is_beside_it(weights: Path, tmp_path: P
     table = cards_table(Registry(weights, tmp_path), 0.9)
     names, *_, ways = [list(column.cells) for column in table.columns]
     told = dict(zip(names, ways, strict=True))
-    assert told["large"] == "8 to 16 GB: no\n24 to 32 GB: group\n48 GB: text\n80 to 141 GB: none"
+    assert told["large"] == "8 to 24 GB: no\n32 GB: group\n48 GB: text\n80 to 141 GB: none"
 
 
 def test_what_cannot_be_read_is_told_as_it_is(tmp_path: Path) -> None:
