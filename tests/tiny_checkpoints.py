@@ -26,6 +26,13 @@ _OPEN_CLIP = {
     "mlp.fc2": "mlp.c_proj",
     "self_attn.out_proj": "attn.out_proj",
 }
+_ZIMAGE = {
+    "final_layer.": "all_final_layer.2-1.",
+    "x_embedder.": "all_x_embedder.2-1.",
+    ".attention.out.": ".attention.to_out.0.",
+    ".attention.k_norm.": ".attention.norm_k.",
+    ".attention.q_norm.": ".attention.norm_q.",
+}
 _QKV = ("to_q", "to_k", "to_v")
 _ADDED = ("add_q_proj", "add_k_proj", "add_v_proj")
 
@@ -96,6 +103,22 @@ def flux(pipeline: Path, file: Path, whole: bool = False) -> Path:
         **_under("vae.", tiny_files.first_stage(pipe.vae)),
     }
     return _write(everything, file)
+
+
+def zimage(pipeline: Path, file: Path) -> Path:
+    """The transformer of a Z-Image in a file, with a norm that it does not apply."""
+    pipe = DiffusionPipeline.from_pretrained(pipeline)
+    state = dict(pipe.transformer.state_dict())
+    named: dict[str, torch.Tensor] = {"norm_final.weight": torch.ones(8)}
+    for name, weight in state.items():
+        if name.endswith("attention.to_q.weight"):
+            qkv = [state[name.replace("to_q", f"to_{it}")] for it in "qkv"]
+            named[name.replace("to_q", "qkv")] = torch.cat(qkv)
+        elif not name.endswith(("attention.to_k.weight", "attention.to_v.weight")):
+            for new, old in _ZIMAGE.items():
+                name = name.replace(old, new)
+            named[name] = weight
+    return _write(_under("model.diffusion_model.", named), file)
 
 
 def once(t5: Tensors) -> Tensors:

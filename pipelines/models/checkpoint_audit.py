@@ -13,7 +13,12 @@ from typing import Any
 
 import torch
 
-from pipelines.models.checkpoint_keys import PROJECTION, is_weight, require_readable
+from pipelines.models.checkpoint_keys import (
+    PROJECTION,
+    UNUSED_NORM,
+    is_weight,
+    require_readable,
+)
 from pipelines.models.headers import tensors
 from pipelines.models.insides import denoiser_of, inside, is_whole
 from pipelines.models.traced_tensors import origins_of, trace
@@ -25,6 +30,8 @@ Tensors = Mapping[str, torch.Tensor]
 
 DENOISER_PREFIX = "model.diffusion_model."
 _SHOWN = 5
+_OWN = 0.9
+"""A file has the names of diffusers if more than this share of its names are."""
 _CONFIGURED = {
     "edm_mean": ("vae", "latents_mean"),
     "edm_std": ("vae", "latents_std"),
@@ -110,7 +117,7 @@ def _audit_component(file: Path, cls: Any, model: Any, there: Tensors) -> None:
     state = {_plain(key): it for key, it in model.state_dict().items()}
     converted = {_plain(key): it for key, it in convert(cls, model, there, file).items()}
     used = origins_of([it for key, it in converted.items() if key in state])
-    unused = [key for key in there if key not in used]
+    unused = [key for key in there if key not in used and not UNUSED_NORM.fullmatch(key)]
     if "text_projection.weight" not in state:
         unused = [key for key in unused if not PROJECTION.fullmatch(key)]
     if unused:
@@ -162,10 +169,13 @@ def convert(cls: Any, model: Any, there: Tensors, file: Path) -> dict[str, torch
 
 
 def own_names(model: Any, there: Tensors) -> dict[str, torch.Tensor] | None:
-    """The tensors by their names in diffusers, if the file has those; else None."""
+    """The tensors by their names in diffusers, if the file has those; else None.
+
+    Other names may be the same for most layers: two thirds of those of Z-Image.
+    """
     state = model.state_dict().keys()
     found = {key.removeprefix(DENOISER_PREFIX): it for key, it in there.items()}
-    return found if 2 * len(state & found.keys()) > len(found) else None
+    return found if len(state & found.keys()) > _OWN * len(found) else None
 
 
 def _model_state(cls: Any, model: Any, there: Tensors) -> dict[str, torch.Tensor]:

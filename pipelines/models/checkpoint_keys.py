@@ -52,6 +52,9 @@ IGNORED: Mapping[str, str] = {
 PROJECTION = re.compile(r"(.*\.)?text_projection(\.weight)?")
 """A text encoder's projection: without effect where the component's class has none."""
 
+UNUSED_NORM = re.compile(r"(model\.diffusion_model\.)?norm_final\.weight")
+"""A norm in the files of Z-Image and Lumina 2, which their denoisers do not apply."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoiseSettings:

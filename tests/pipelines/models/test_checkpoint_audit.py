@@ -197,6 +197,16 @@ def test_accepts_what_has_no_effect(copy: Callable[[str], Path], tiny_registry: 
     assert noise_settings(file).zero_terminal_snr is None
 
 
+def test_z_image_as_comfyui_has_it_with_a_norm_that_no_denoiser_applies(
+    tiny_registry: Registry, tmp_path: Path, jobs: Jobs, rig: Rig
+) -> None:
+    file, job = tmp_path / "one.safetensors", jobs("zimage")[0]
+    tiny_checkpoints.zimage(tiny_registry.path("zimage"), file)
+    rig.run(job)
+    ours = image(read(file, tiny_registry.path("zimage")), job)
+    assert np.abs(ours - rig.pixels(job)).max() <= 1
+
+
 def test_import_refuses_what_loading_would(
     copy: Callable[[str], Path], tiny_registry: Registry, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
