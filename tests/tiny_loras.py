@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 _ATTENTION = ["to_q", "to_k", "to_v"]
 _TEXT = ["q_proj", "k_proj", "v_proj", "out_proj"]
@@ -59,6 +59,16 @@ def build_kohya_flux(pipeline: Path, file: Path, seed: int) -> Path:
             named[f"{name}.lora_down.weight"] = torch.randn(_RANK, width) / 2
             named[f"{name}.lora_up.weight"] = torch.randn(3 * width, _RANK) / 2
             named[f"{name}.alpha"] = torch.tensor(_RANK / 2)
+    save_file(named, file)
+    return file
+
+
+def build_flux_alphas(pipeline: Path, file: Path, seed: int) -> Path:
+    """The same for Flux with the names of diffusers, and an alpha beside each layer."""
+    build(pipeline, file, seed)
+    named = dict(load_file(file))
+    for key in [key for key in named if key.endswith(".lora_A.weight")]:
+        named[key.replace(".lora_A.weight", ".alpha")] = torch.tensor(_RANK / 2)
     save_file(named, file)
     return file
 

@@ -1,9 +1,11 @@
 """Whether a LoRA's file may be worn by a model: plain low-rank weights, for layers that it has.
 
-Every tensor of the file must reach a layer of the model, or the LoRA is refused by name. Holds
-nothing of a model, which may be given up meanwhile.
+Every tensor of the file must reach a layer of the model, or the LoRA is refused by name; some
+trainers add tensors of zeros, which have no effect. Holds nothing of a model, which may be given up
+meanwhile.
 """
 
+import inspect
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +35,10 @@ _KINDS = {
     "ia3_": "IA3",
     "lora_mid": "LoCon in Tucker form",
     "bundle_emb": "embeddings",
-    ".diff": "full differences of weights",
 }
 """Parts of tensors' names in kinds of adapters that are not plain LoRAs."""
+_DIFFERENCES = (".diff", ".diff_b")
+"""Ends of their names where whole weights are stored, not low-rank ones."""
 _SIDES = ("lora_A.weight", "lora_B.weight")
 _GROUP = re.compile(
     r"(\.lora_?(down|up|A|B)|\.lora\.(down|up)|_lora\.(down|up))?(\.default)?\.weight$|\.alpha$"
@@ -129,11 +132,14 @@ def _layers_of(model: Likeness, file: Path) -> LoraLayers:
     for part, kind in _KINDS.items():
         if found := sorted(key for key in there if part in key):
             raise refuse(f"it is not a plain LoRA but has {kind}, which is not supported", found)
+    effective = {key for key, tensor in there.items() if tensor.float().any()}
+    if found := sorted(key for key in effective if key.endswith(_DIFFERENCES)):
+        raise refuse("it has full differences of weights, which is not supported", found)
     tensors, values_read = trace(there)
     state, alphas = _converted(model, tensors, file)
     named = _in_layers(model, state)
     used = origins_of([state, alphas]) | values_read
-    if unused := sorted(there.keys() - used):
+    if unused := sorted(effective - used):
         raise refuse("these tensors of it belong to no layer", unused)
     _require_sides(named)
     for key, tensor in named.items():
@@ -149,6 +155,8 @@ def _converted(
     """A file's tensors by diffusers' names, and its alphas where they are not multiplied in."""
     kind: Any = model.kind
     more = {} if model.unet_config is None else {"unet_config": model.unet_config}
+    if "return_alphas" in inspect.signature(kind.lora_state_dict).parameters:
+        more["return_alphas"] = True  # as diffusers does where it loads them
     try:
         told = kind.lora_state_dict(dict(tensors), **more)
     except Exception as error:

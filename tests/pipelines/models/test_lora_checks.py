@@ -28,6 +28,8 @@ def folder(tiny_registry: Registry, tmp_path_factory: pytest.TempPathFactory) ->
         tiny_loras.build_kohya(tiny_registry.path("sd"), folder / "sd-k.safetensors", 1)
         tiny_loras.build_kohya_flux(tiny_registry.path("flux"), folder / "flux-k.safetensors", 2)
         tiny_loras.build(tiny_registry.path("qwen"), folder / "qwen.safetensors", 3)
+        place = tiny_registry.path("flux")
+        tiny_loras.build_flux_alphas(place, folder / "flux-alphas.safetensors", 4)
     return folder
 
 
@@ -36,7 +38,7 @@ def looks(residents: dict[str, Resident]) -> Callable[[str], Likeness]:
     return lambda name: likeness(residents[name.partition("-")[0]].pipe)
 
 
-@pytest.mark.parametrize("name", ["sd", "sd-k", "flux", "flux-k", "qwen"])
+@pytest.mark.parametrize("name", ["sd", "sd-k", "flux", "flux-k", "flux-alphas", "qwen"])
 def test_a_plain_lora_reaches_the_layers_it_names(
     name: str, folder: Path, looks: Callable[[str], Likeness]
 ) -> None:
@@ -87,6 +89,10 @@ def loha(tensors: Tensors) -> None:
     tensors["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"] = torch.ones(4, 4)
 
 
+def difference(tensors: Tensors) -> None:
+    tensors["lora_unet_mid_block_attentions_0_proj_in.diff_b"] = torch.ones(4)
+
+
 def shape(tensors: Tensors) -> None:
     key = first(tensors, "attn.to_q.lora_A")
     tensors[key] = torch.ones(4, 77)
@@ -102,6 +108,7 @@ def shape(tensors: Tensors) -> None:
         ("flux", text_encoder_2, r"text_encoder_2 of FluxPipeline takes no LoRA: text_encoder_2\."),
         ("flux", text_encoder_9, r"has no text_encoder_9: text_encoder_9\.q"),
         ("sd-k", lone_alpha, r"does not know these names: lora_unet_nowhere_at_all\.alpha"),
+        ("sd-k", difference, r"full differences of weights.*proj_in\.diff_b"),
         ("sd-k", loha, r"LoHa.*hada_w1_a"),
         ("flux", shape, r"32 features.*: transformer\.\w+\.0\.attn\.to_q"),
     ],
@@ -137,6 +144,33 @@ def test_each_layer_has_its_own_alpha_and_those_without_one_their_rank(
             if name in getattr(module, "lora_alpha", {})
         ]
         assert sorted(found) == [0.5] * (len(alphas) - 2) + [1.0, 7 / 4]
+    finally:
+        loras._kept[name].users = 0
+        loras.shrink(0)
+
+
+def test_zeros_for_layers_that_take_no_lora_have_no_effect(
+    folder: Path, tmp_path: Path, looks: Callable[[str], Likeness]
+) -> None:
+    tensors = load_file(folder / "flux-k.safetensors")
+    expected = check(looks("flux"), "it", folder / "flux-k.safetensors")
+    tensors["lora_unet_double_blocks_0_img_attn_qkv.diff_b"] = torch.zeros(96)
+    for side, shape in (("down", (4, 32)), ("up", (32, 4))):
+        layer = "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.k"
+        tensors[f"{layer}.lora_{side}.weight"] = torch.zeros(shape)
+    save_file(tensors, tmp_path / "it.safetensors")
+    assert check(looks("flux"), "it", tmp_path / "it.safetensors") == expected
+
+
+def test_wears_the_alphas_beside_the_layers_of_a_flux_lora(
+    folder: Path, residents: dict[str, Resident]
+) -> None:
+    pipe, loras = residents["flux"].pipe, Loras(folder)
+    name = loras._take(pipe, "flux-alphas")
+    try:
+        layers = [it for it in pipe.transformer.modules() if name in getattr(it, "lora_alpha", {})]
+        assert layers
+        assert all(layer.lora_alpha[name] == layer.r[name] / 2 for layer in layers)
     finally:
         loras._kept[name].users = 0
         loras.shrink(0)
