@@ -99,7 +99,8 @@ def _in_a_file(
     """What a component of a single file is called, and the files that it is read from."""
     kinds = components(json.loads((config / INDEX).read_bytes()))
     files = (file, config / name / "config.json")
-    return _label(kinds[name], (name, spec.dtype), files), files
+    dtype = stored_dtype(config / name, spec.dtype, _pipeline(spec, config))
+    return _label(kinds[name], (name, spec.dtype, dtype), files), files
 
 
 def _label(kind: tuple[str, str], told: Iterable[str], files: Iterable[Path]) -> str:
@@ -115,7 +116,7 @@ def _of_folder(spec: ModelSpec, folder: Path) -> dict[str, Component]:
     for name, files in _files(folder).items():
         if any(file.suffix == ".safetensors" for file in files):
             dtype = stored_dtype(folder / name, spec.dtype, _pipeline(spec, folder))
-            label = _label(kinds[name], (spec.dtype,), files)
+            label = _label(kinds[name], (spec.dtype, dtype), files)
             found[name] = _component(label, files, dtype, _may_be_quantized(name, kinds[name][1]))
     return found
 

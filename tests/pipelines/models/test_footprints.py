@@ -52,6 +52,20 @@ def test_conversions_are_counted(dtype: str, tiny_registry: Registry, tmp_path: 
     }
 
 
+def test_an_autoencoder_is_shared_only_by_pipelines_that_convert_it_alike(
+    tiny_registry: Registry, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sdxl"
+    shutil.copytree(tiny_registry.path("sdxl"), folder)
+    config = folder / "vae" / "config.json"
+    config.write_text(config.read_text().replace('"force_upcast": false', '"force_upcast": true'))
+    spec = tiny_registry.models["sdxl"].model_copy(update={"dtype": "bfloat16"})
+    converting = components_of(spec, folder)
+    other = components_of(spec.model_copy(update={"pipeline": "PixArtSigmaPipeline"}), folder)
+    different = {name for name, it in converting.items() if it.name != other[name].name}
+    assert different == {"vae"}
+
+
 def test_a_t5_in_float16_is_wider_in_part(tiny_registry: Registry) -> None:
     spec = tiny_registry.models["flux"].model_copy(update={"dtype": "float16"})
     place = tiny_registry.path("flux")
