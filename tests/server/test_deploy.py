@@ -80,7 +80,7 @@ def left(query: str, there: dict[str, set[str]]) -> set[str]:
 @pytest.fixture
 def scrape(client: TestClient, fleet: FakeFleet) -> Scrape:
     """A page on which every metric has a value."""
-    fleet.device = replace(fleet.device, passes={1: 1})
+    fleet.device = replace(fleet.device, passes={1: 1}, barred=["x"])
     fleet.loading = [Loading("demo")]
     answer = client.post("/v1/images/generations", json={"prompt": "a"})
     assert answer.status_code == 200
