@@ -12,8 +12,8 @@ TESTS ?=
 WORKERS ?= 2
 
 cuda_tests := tests/cuda tests/bench/test_gpu.py tests/pipelines/test_engine.py tests/pipelines/test_passes.py \
-	tests/pipelines/test_preview.py tests/pipelines/test_worker.py tests/pipelines/models/test_loras.py \
-	tests/pipelines/models/test_pool.py tests/pipelines/models/test_residence.py
+	tests/pipelines/test_worker.py tests/pipelines/models/test_loras.py tests/pipelines/models/test_pool.py \
+	tests/pipelines/models/test_residence.py
 
 # Environments in which other kernels, or one thread, compute the same numbers.
 VARIANT ?= default

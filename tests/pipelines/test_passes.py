@@ -210,7 +210,7 @@ def test_a_device_that_is_lost_in_a_lane_is_lost(
     """What went wrong in a pass may come to light in whatever waits for the device next."""
 
     def lost(pixels: torch.Tensor) -> Image:
-        raise ValueError("no pixels") from torch.AcceleratorError("CUDA error: unspecified")
+        raise ValueError("no pixels") from torch.AcceleratorError("CUDA error: launch failure")
 
     monkeypatch.setattr(render, "to_image", lost)
     with pytest.raises(DeviceLost):

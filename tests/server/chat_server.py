@@ -61,6 +61,7 @@ def chat_server() -> Iterator[ChatServer]:
                         return
                 except TimeoutError:
                     continue
+            self.connection.settimeout(None)  # or the next request would have to come at once
             self._answer(told.says(told.asked[-1]))
 
         def _answer(self, says: object) -> None:

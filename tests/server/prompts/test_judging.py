@@ -192,12 +192,20 @@ def test_an_aide_has_the_classifier_of_images_too(tmp_path: Path, config: Config
     assert found.viewer and found.viewer.folder == folder
 
 
+async def is_ready(aide: Aide) -> None:
+    """Wait until a real process has read its models, on a busy machine as well."""
+    async with asyncio.timeout(120):
+        while aide.status().state != "ready":
+            await asyncio.sleep(0.01)
+
+
 def test_a_real_aide_looks(tmp_path: Path) -> None:
     async def story() -> None:
         viewer = Classifier("it", redness(tmp_path), {RED: "sexual"})
         aide = Aide(Equip("cpu", viewer=viewer, threads=1))
         aide.start()
         try:
+            await is_ready(aide)
             look = PictureJudge(aide)
             red, blue = await look([Seen(8, 8, b"\xff\0\0" * 64), Seen(8, 8, b"\0\0\xff" * 64)])
             assert red["sexual"] > 0.9 > 0.1 > blue["sexual"]
@@ -274,6 +282,7 @@ def test_a_real_aide_judges(tmp_path: Path) -> None:
         aide = Aide(Equip("cpu", judges={PROMPTS: reader(tmp_path)}, threads=1))
         aide.start()
         try:
+            await is_ready(aide)
             judge = PromptJudge(aide)
             bad, good = await asyncio.gather(judge([f"an {FORBIDDEN}"]), judge(["a star"]))
             assert good[0][TOXIC] < 0.1 < 0.9 < bad[0][TOXIC]
