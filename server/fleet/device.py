@@ -93,13 +93,6 @@ class Device:
         """Whether it can be given any job: it is up, and not reserved for suspects."""
         return self.is_up and not self.turn.reserved
 
-    @property
-    def takes_suspects(self) -> bool:
-        """Whether suspects may run. After a death at loading, the preloaded models are loaded
-        first, so that the next death tells whether a job or the loading was its cause."""
-        died_loading = self.last_death is not None and self.last_death.loading is not None
-        return self.is_up and (self.ready or not died_loading)
-
     def suits(self, model: str) -> bool:
         """Whether it can be expected to make images of a model, now or later."""
         if self.set_aside or model in self.barred:

@@ -200,8 +200,6 @@ class Fleet:
                 continue
             if device.turn.running and not device.tickets:
                 device.turn.release(now)
-            if not device.takes_suspects:
-                continue
             if not device.turn.reserved and self._may_reserve(device, now):
                 device.turn.reserve(now)
             if device.turn.reserved and not device.tickets:
@@ -213,7 +211,7 @@ class Fleet:
             return False
         if not device.tickets and not self._queue:
             return True
-        if any(each.turn.reserved and not each.set_aside for each in self._devices):
+        if any(each.turn.reserved for each in self._devices):
             return False
         return device.turn.has_rested(now)
 

@@ -237,35 +237,6 @@ def test_what_a_disabled_device_had_goes_elsewhere(run) -> None:
     run(story, "cuda:0", "cuda:1")
 
 
-def test_suspects_of_a_disabled_device_run_on_a_busy_one(
-    run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backoff_s = lambda device, alone=False: 99 if device.set_aside else 0.01  # noqa: E731
-    monkeypatch.setattr("server.fleet.device.Device.backoff_s", backoff_s)
-
-    async def story(fleet: Fleet) -> None:
-        good = await up("cuda:1")
-        for _ in range(SET_ASIDE_AFTER - 2):
-            (await up("cuda:0")).die(CRASH)
-        bad = await up("cuda:0")
-        made = fleet.submit(jobs(4))
-        bad.die(CRASH)
-        bad = await up("cuda:0")
-        fleet.submit([replace(JOB, id="other0")])
-        bad.die(CRASH)
-        assert fleet.status().devices[0].state == "set aside"
-        turn = 0
-        while not all(future.done() for future in made):
-            turn += 1
-            fleet.submit([replace(JOB, id=f"other{turn}")])
-            await asyncio.sleep(0.005)
-            good.make(*list(good.jobs)[:-1])
-            if not any(job.startswith("other") for job in good.jobs):
-                good.make()
-
-    run(story, "cuda:0", "cuda:1")
-
-
 def test_with_no_device_left_jobs_wait_for_one_to_come_back(run) -> None:
     async def story(fleet: Fleet) -> None:
         for _ in range(SET_ASIDE_AFTER):
@@ -324,49 +295,6 @@ def test_a_model_that_cannot_be_loaded_fails_its_jobs_alone(run) -> None:
                 await future
 
     run(story, max_wait_s=1)
-
-
-LOADING = replace(UP, loading={"preloaded": 0.5}, ready=False)
-
-
-def test_after_a_death_at_loading_no_suspect_runs_beside_a_load(run) -> None:
-    """If the load kills again without it, the model is barred and the job gets its image."""
-
-    async def story(fleet: Fleet) -> None:
-        worker = await up()
-        made = fleet.submit(jobs(1))[0]
-        Worker.says = LOADING
-        worker.die(CRASH, loading="preloaded")
-        for _ in range(SET_ASIDE_AFTER - 1):
-            worker = await up()
-            assert not worker.jobs and fleet.status().queue.suspects == 1
-            worker.die(CRASH, loading="preloaded")
-        (device,) = fleet.status().devices
-        assert device.barred == ["preloaded"] and device.state != "set aside"
-        worker = await up()
-        worker.hear(UP, b"")
-        worker.make()
-        await made
-
-    run(story)
-
-
-def test_a_job_that_kills_beside_a_load_has_no_model_barred(run) -> None:
-    async def story(fleet: Fleet) -> None:
-        worker = await up()
-        made = fleet.submit(jobs(1))[0]
-        Worker.says = LOADING
-        worker.die(CRASH, loading="preloaded")
-        for _ in range(2):
-            worker = await up()
-            worker.hear(UP, b"")
-            assert worker.jobs.keys() == {"0"}
-            worker.die(CRASH)
-        assert isinstance(made.exception(), WorkerLost)
-        (device,) = fleet.status().devices
-        assert device.deaths == 3 and device.barred == []
-
-    run(story)
 
 
 def test_a_cancelled_suspect_leaves_the_quarantine(run) -> None:
